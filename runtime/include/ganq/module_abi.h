@@ -1,4 +1,4 @@
-/*===-- ganq/module_abi.h - ABI of a model's native code -----------*- C -*-===*\
+/*===-- ganq/module_abi.h - ABI of a model's native code ---------*- C -*-===*\
 |*
 |* Part of the ganq project, under the Apache License v2.0 with LLVM Exceptions.
 |* See LICENSE for license information.
@@ -11,11 +11,11 @@
 |* neither includes a header of the other apart from this one. docs/Format.md
 |* describes the file around the code.
 |*
-|* The code is an ELF shared object without needed libraries and without
-|* relocations against symbols other than its own. It exports
+|* The code is an ELF shared object. It names no needed libraries; what it
+|* leaves undefined can only be functions of libc and libm. It exports
 |*
 |*   - GANQ_MODULE_INIT_SYMBOL, of type ganq_module_init_fn, and
-|*   - one function of type ganq_entry_fn for each entry that the manifest names.
+|*   - a function of type ganq_entry_fn for each entry of the manifest.
 |*
 \*===----------------------------------------------------------------------===*/
 
@@ -34,8 +34,8 @@ extern "C" {
 
 #define GANQ_MODULE_INIT_SYMBOL "ganq_module_init"
 
-/* Alignment, in bytes, of every parameter, of memory from `allocate`, of the
-   arena, of the caches and of the logits buffer. */
+/* Alignment, in bytes, of every parameter, of main's inputs, of memory from
+   `allocate`, of the arena, of the caches and of the logits buffer. */
 #define GANQ_MODULE_ALIGNMENT 64
 
 /* The body of a parallel loop: runs the iterations lo <= i < hi. */
@@ -63,8 +63,7 @@ typedef struct ganq_host_api {
   /* Hands a calibration tap's values to the observer: `data` is a row-major
      [rows, columns] array, valid during the call; `id` is the tap's number.
      Not to be called from a body of parallel_for. */
-  void (*observe)(int64_t id, const float *data, int64_t rows,
-                  int64_t columns);
+  void (*observe)(int64_t id, const float *data, int64_t rows, int64_t columns);
 
   /* Reports that this call of the entry has failed; the first message is kept
      and copied. Outside a body of parallel_for the call of the entry is
@@ -85,8 +84,8 @@ typedef struct ganq_memref {
 
 /* Called once after loading, before any entry. The module keeps both pointers;
    they stay valid until it is unloaded. params[i] is the data of the tensor
-   that "parameters"[i] of the manifest names, read-only. Returns 0, or any other
-   value to refuse to load. */
+   that "parameters"[i] of the manifest names, read-only. Returns 0, or any
+   other value to refuse to load. */
 typedef int32_t (*ganq_module_init_fn)(const ganq_host_api *api,
                                        const void *const *params);
 
@@ -97,9 +96,9 @@ typedef int32_t (*ganq_module_init_fn)(const ganq_host_api *api,
    in a parameter, with any strides. The runtime runs one entry of a module at a
    time.
 
-   main:     inputs as "inputs" of the manifest, in that order (row-major,
-             memrefs; rank 0 is a memref of rank 0), then one slot for each of
-             "outputs".
+   main:     inputs as "inputs" of the manifest, in that order (row-major
+             memrefs, also of rank 0; copies, which the code may overwrite),
+             then one slot for each of "outputs".
    prefill,
    decode:   memref<?xi8>            arena, "arena" bytes of scratch memory
              memref<1xSxi64>         token ids; S is "tokens" of the entry

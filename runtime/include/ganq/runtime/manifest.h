@@ -1,0 +1,95 @@
+//===- manifest.h - What a .ganq file says about itself -------------------===//
+//
+// Part of the ganq project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_RUNTIME_MANIFEST_H
+#define GANQ_RUNTIME_MANIFEST_H
+
+#include "ganq/runtime/tensor.h"
+#include <map>
+
+namespace ganq::runtime {
+
+/// A size, or the name of a size that is known when the model runs. Equal names
+/// within one entry stand for equal sizes.
+struct Dimension {
+  int64_t size = -1; ///< negative: `symbol` counts
+  std::string symbol;
+};
+
+/// An input or output of the model.
+struct Port {
+  std::string name;
+  DType dtype = DType::F32;
+  std::vector<Dimension> shape;
+};
+
+/// `tokens [batch, 16]`
+std::string toString(const Port &port);
+
+/// A function of the native code (see ganq/module_abi.h).
+struct Entry {
+  std::string symbol;
+  int64_t arena = 0;  ///< bytes of scratch memory (prefill, decode)
+  int64_t tokens = 0; ///< tokens of one call (prefill, decode)
+  std::vector<Port> inputs, outputs; ///< main only
+};
+
+struct CacheInfo {
+  std::string name;
+  DType dtype = DType::F32;
+  std::vector<int64_t> shape;
+};
+
+/// A matrix that a product reads, quantized or not.
+struct WeightInfo {
+  std::string name;
+  std::string scheme; ///< "lut4", "none", ...
+  std::vector<int64_t> shape;
+  int64_t bytes = 0; ///< stored bytes, of all its tensors
+  std::vector<std::string> tensors;
+};
+
+/// What a causal language model's step functions need.
+struct StateInfo {
+  int64_t maxContext = 0;
+  int64_t vocabulary = 0;
+  std::vector<CacheInfo> caches;
+};
+
+struct Manifest {
+  std::string generator;
+  std::string arch, cpu;
+  std::vector<std::string> features; ///< CPU features, by LLVM's names
+  std::string code;                  ///< name of the code tensor
+  std::vector<std::string> parameters;
+  std::optional<Entry> main, prefill, decode;
+  std::optional<StateInfo> state; ///< there is a decode if there is a state
+  std::vector<WeightInfo> weights;
+  std::optional<double> bitsPerWeight;
+  std::string sourceFile;
+
+  /// Sum of the weights' stored bytes: what one decoded token reads.
+  int64_t weightBytes() const;
+
+  /// Checks everything that can be checked without the file around it; `where`
+  /// names the file in errors.
+  static Result<Manifest> parse(std::string_view text,
+                                const std::string &where);
+};
+
+/// The `__metadata__` entries of a compiled model: the manifest and a checksum
+/// over it and the code, which guards the loader against damaged files.
+std::map<std::string, std::string> modelMetadata(std::string_view manifest,
+                                                 std::string_view code);
+
+/// SHA-256 as 64 hexadecimal digits.
+std::string sha256(std::string_view bytes);
+
+} // namespace ganq::runtime
+
+#endif // GANQ_RUNTIME_MANIFEST_H

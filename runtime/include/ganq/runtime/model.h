@@ -1,0 +1,71 @@
+//===- model.h - A compiled model, loaded ---------------------------------===//
+//
+// Part of the ganq project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_RUNTIME_MODEL_H
+#define GANQ_RUNTIME_MODEL_H
+
+#include "ganq/runtime/manifest.h"
+#include "ganq/runtime/safetensors.h"
+#include <functional>
+
+namespace ganq::runtime {
+
+/// A view of an input of main.
+struct NamedTensor {
+  std::string name;
+  DType dtype = DType::F32;
+  std::vector<int64_t> shape;
+  const void *data = nullptr; ///< row-major, at any alignment
+};
+
+/// Receives the values of calibration tap `id`: a row-major [rows, columns]
+/// array that is valid during the call.
+using Observer = std::function<void(int64_t id, const float *data, int64_t rows,
+                                    int64_t columns)>;
+
+/// A `.ganq` file with its weights mapped and its native code loaded. The code
+/// runs with the rights of the process: open only files that you trust as you
+/// would trust an executable. Calls from several threads take turns.
+class Model {
+public:
+  static Result<std::shared_ptr<Model>> open(const std::string &path);
+  ~Model();
+  Model(const Model &) = delete;
+  Model &operator=(const Model &) = delete;
+
+  const Manifest &manifest() const;
+  const Safetensors &file() const;
+
+  /// Sets what receives the values of a model with calibration taps; without
+  /// one they are dropped.
+  void setObserver(Observer observer);
+
+  /// Runs main. The inputs may come in any order; each must have the name,
+  /// dtype and rank of one of the manifest's, its known sizes, and one size for
+  /// each symbol. The results come in the manifest's order.
+  Result<std::vector<Tensor>> run(const std::vector<NamedTensor> &inputs);
+
+private:
+  friend class Session;
+  struct Implementation;
+  Model();
+  /// Runs an entry's code; `inspect` sees the results before their memory goes.
+  Status call(void (*entry)(void **), void **args,
+              const std::function<Status()> &inspect);
+  /// Runs prefill or decode.
+  Status step(bool prefill, void **args);
+
+  std::unique_ptr<Implementation> impl;
+};
+
+/// Explains why code for these CPU features cannot run here, or is empty.
+std::string missingCpuFeature(const std::vector<std::string> &features);
+
+} // namespace ganq::runtime
+
+#endif // GANQ_RUNTIME_MODEL_H
