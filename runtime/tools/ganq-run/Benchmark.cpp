@@ -1,0 +1,177 @@
+//===- Benchmark.cpp - Speed of a model and of the machine ----------------===//
+//
+// Part of the ganq project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Commands.h"
+#include "ganq/runtime/thread_pool.h"
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+namespace ganq::run {
+
+using namespace runtime;
+
+static double seconds() {
+  return std::chrono::duration<double>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+static double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+namespace {
+struct ReadJob {
+  const char *data;
+  uint64_t result;
+};
+} // namespace
+
+/// Sums a range of 4 KiB pages, so that every cache line is read.
+static void readPages(void *closure, int64_t lo, int64_t hi) {
+  auto &job = *static_cast<ReadJob *>(closure);
+  const char *begin = job.data + lo * 4096;
+  uint64_t sums[8] = {};
+  for (const char *p = begin, *end = job.data + hi * 4096; p < end; p += 64) {
+    uint64_t line[8];
+    memcpy(line, p, sizeof(line));
+    for (int i = 0; i < 8; ++i)
+      sums[i] += line[i];
+  }
+  uint64_t sum = 0;
+  for (uint64_t part : sums)
+    sum += part;
+  __atomic_fetch_add(&job.result, sum, __ATOMIC_RELAXED);
+}
+
+/// Bytes per second that all threads together read from memory: the best of
+/// some passes over a buffer of up to 1 GiB.
+static Result<double> readBandwidth() {
+  int64_t bytes = int64_t(1) << 30;
+  int64_t available =
+      int64_t(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  bytes = std::clamp(available / 4 / 4096 * 4096, int64_t(1) << 26, bytes);
+  Result<Buffer> buffer = Buffer::create(bytes);
+  if (!buffer.ok())
+    return buffer.status();
+  // Written, as untouched pages would all be the kernel's one page of zeros.
+  memset(buffer->data(), 1, size_t(bytes));
+  ReadJob job{buffer->data(), 0};
+  double best = 0;
+  for (int pass = 0; pass < 7; ++pass) {
+    double start = seconds();
+    ThreadPool::instance().parallelFor(readPages, &job, bytes / 4096);
+    best = std::max(best, double(bytes) / (seconds() - start));
+  }
+  if (job.result == 0)
+    return Status(Code::Failed, "the memory does not keep what is written");
+  return best;
+}
+
+namespace {
+struct Timings {
+  double prefillRate = 0, firstToken = 0, decodeRate = 0;
+};
+} // namespace
+
+/// Several rounds of a prompt and `decoded` greedy tokens; medians.
+static Result<Timings> timeSession(Session &session,
+                                   const std::vector<int64_t> &prompt,
+                                   int64_t decoded) {
+  std::vector<double> first, decode;
+  double begin = seconds();
+  // The first round warms caches and clocks up; it counts if there is no other.
+  for (int round = 0; round < 6; ++round) {
+    if (round > 1 && seconds() - begin > 20)
+      break;
+    if (Status status = session.rewind(0); !status.ok())
+      return status;
+    double start = seconds();
+    if (Status status = session.feed(prompt.data(), int64_t(prompt.size()));
+        !status.ok())
+      return status;
+    Result<int64_t> token = session.sample(0);
+    double fed = seconds();
+    for (int64_t i = 0; i < decoded && token.ok(); ++i) {
+      if (Status status = session.feed(&*token, 1); !status.ok())
+        return status;
+      token = session.sample(0);
+    }
+    if (!token.ok())
+      return token.status();
+    double end = seconds();
+    if (round == 1)
+      first.clear(), decode.clear();
+    first.push_back(fed - start);
+    decode.push_back((end - fed) / double(std::max<int64_t>(decoded, 1)));
+  }
+  Timings timings;
+  timings.firstToken = median(first);
+  timings.prefillRate = double(prompt.size()) / timings.firstToken;
+  timings.decodeRate = 1 / median(decode);
+  return timings;
+}
+
+Status benchmark(const ModelPointer &model, const Options &options) {
+  Result<std::unique_ptr<Session>> created = Session::create(model);
+  if (!created.ok())
+    return created.status();
+  Session &session = **created;
+  int64_t limit = session.maxContext();
+  int64_t decoded = options.generate > 0 ? options.generate : 64;
+  decoded = std::min(decoded, limit / 2);
+  int64_t length = std::clamp<int64_t>(options.promptLength, 1,
+                                       std::max<int64_t>(limit - decoded, 1));
+  int64_t vocabulary = std::max<int64_t>(session.vocabulary(), 1);
+  std::vector<int64_t> prompt(static_cast<size_t>(length));
+  for (int64_t i = 0; i < length; ++i)
+    prompt[size_t(i)] = (i * 7919 + 1) % vocabulary;
+
+  Result<Timings> timings = timeSession(session, prompt, decoded);
+  if (!timings.ok())
+    return timings.status();
+  Result<double> bandwidth = readBandwidth();
+  if (!bandwidth.ok())
+    return bandwidth.status();
+  int64_t weightBytes = model->manifest().weightBytes();
+  double used = timings->decodeRate * double(weightBytes);
+  int threads = ThreadPool::instance().threads();
+
+  if (options.json) {
+    nlohmann::ordered_json object = {
+        {"decode_tokens_per_second", timings->decodeRate},
+        {"prefill_tokens_per_second", timings->prefillRate},
+        {"time_to_first_token_ms", timings->firstToken * 1e3},
+        {"prompt_tokens", length},
+        {"decoded_tokens", decoded},
+        {"threads", threads},
+        {"weight_bytes", weightBytes},
+        {"weight_bytes_per_second", used},
+        {"read_bytes_per_second", *bandwidth},
+        {"bandwidth_fraction", used / *bandwidth}};
+    puts(object.dump().c_str());
+    return Status();
+  }
+  printf("decode               %10.1f tokens/s\n", timings->decodeRate);
+  printf("prefill              %10.1f tokens/s (%lld tokens)\n",
+         timings->prefillRate, static_cast<long long>(length));
+  printf("time to first token  %10.2f ms\n", timings->firstToken * 1e3);
+  printf("weights              %10.2f MB, read at %.2f GB/s\n",
+         double(weightBytes) / 1e6, used / 1e9);
+  printf("machine              %10.2f GB/s with %d threads\n", *bandwidth / 1e9,
+         threads);
+  printf("bandwidth fraction   %10.1f %%\n", 100 * used / *bandwidth);
+  return Status();
+}
+
+} // namespace ganq::run

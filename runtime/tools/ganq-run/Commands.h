@@ -1,0 +1,43 @@
+//===- Commands.h - What ganq-run does ------------------------------------===//
+//
+// Part of the ganq project, under the Apache License v2.0 with LLVM Exceptions.
+// See LICENSE for license information.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_RUN_COMMANDS_H
+#define GANQ_RUN_COMMANDS_H
+
+#include "ganq/runtime/session.h"
+
+namespace ganq::run {
+
+struct Options {
+  std::string model;
+  std::string inputs, outputs; ///< run main
+  std::string tokens;          ///< .npy with token ids
+  int64_t generate = -1;
+  double temperature = 0;
+  int64_t seed = 0;
+  int64_t promptLength = 128; ///< benchmark
+  bool perplexity = false, benchmark = false, inspect = false;
+  bool json = false, help = false, version = false;
+};
+
+/// Fills `options` from the command line; `helpText` explains them.
+runtime::Status parseOptions(int argc, char **argv, Options &options);
+std::string helpText();
+
+using ModelPointer = std::shared_ptr<runtime::Model>;
+
+/// Each prints its result to the standard output.
+runtime::Status runMain(const ModelPointer &model, const Options &options);
+runtime::Status generate(const ModelPointer &model, const Options &options);
+runtime::Status perplexity(const ModelPointer &model, const Options &options);
+runtime::Status benchmark(const ModelPointer &model, const Options &options);
+runtime::Status inspect(const ModelPointer &model, const Options &options);
+
+} // namespace ganq::run
+
+#endif // GANQ_RUN_COMMANDS_H
