@@ -1,0 +1,64 @@
+"""Compiles a model by the ganq-compile program."""
+
+import os
+import tempfile
+
+import numpy as np
+
+from ._tools import run_program
+
+
+def compile(
+    model,
+    output,
+    *,
+    scheme="lut",
+    bits=4,
+    group=None,
+    calibration=None,
+    exclude=None,
+    quantize_head=False,
+    cpu=None,
+    bind=None,
+    options=(),
+    quiet=True,
+):
+    """Compiles the ONNX file `model` to `output` and returns `output`.
+
+    scheme: "lut", "uniform" or "none" (keep the model's own precision).
+    bits: bits of a quantized weight; ignored by "none".
+    group: weights of a row that share a scale or table (default: the row).
+    calibration: token ids, a 2-D integer array or the path of a `.npy` file.
+    exclude: regular expression of the names of weights to leave alone.
+    quantize_head: quantize the embedding and the output head as well.
+    cpu: "host", "x86-64-v3" or "x86-64-v4".
+    bind: sizes of named dimensions, as {"batch": 1}.
+    options: more arguments for ganq-compile, as strings.
+    quiet: keep its progress from the terminal.
+
+    Raises GanqError with the compiler's message; there is then no output file.
+    """
+    arguments = [os.fspath(model), "-o", os.fspath(output), f"--scheme={scheme}"]
+    if scheme != "none":
+        arguments.append(f"--bits={bits}")
+        if group is not None:
+            arguments.append(f"--group={group}")
+    if exclude is not None:
+        arguments.append(f"--exclude={exclude}")
+    if quantize_head:
+        arguments.append("--quantize-head")
+    if cpu is not None:
+        arguments.append(f"--cpu={cpu}")
+    for name, value in (bind or {}).items():
+        arguments += ["--bind", f"{name}={int(value)}"]
+    arguments += options
+    if calibration is None or scheme == "none":
+        run_program("ganq-compile", arguments, quiet)
+    elif isinstance(calibration, (str, os.PathLike)):
+        run_program("ganq-compile", [*arguments, f"--calibration={os.fspath(calibration)}"], quiet)
+    else:
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "calibration.npy")
+            np.save(path, np.asarray(calibration, dtype=np.int32))
+            run_program("ganq-compile", [*arguments, f"--calibration={path}"], quiet)
+    return output
