@@ -1,0 +1,36 @@
+//===- CpuTarget.h - Processors that code is generated for ------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_TARGET_CPUTARGET_H
+#define GANQ_TARGET_CPUTARGET_H
+
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/Support/Error.h"
+#include <string>
+#include <vector>
+
+namespace ganq {
+
+/// A processor as LLVM names it, and what the kernels choose by.
+struct CpuTarget {
+  std::string cpu;
+  /// Features to pass to LLVM (`+avx512f`), empty when `cpu` implies them.
+  std::vector<std::string> features;
+  bool avx512 = false; ///< F, BW, DQ, VL and CD.
+
+  /// Looks up `x86-64-v3`, `x86-64-v4` or `host`. An error names the valid
+  /// names; `host` fails on a machine that is below x86-64-v3.
+  static llvm::Expected<CpuTarget> get(llvm::StringRef name);
+
+  static llvm::ArrayRef<llvm::StringLiteral> getNames();
+
+  /// Features that the generated code relies on, for the manifest.
+  std::vector<std::string> getRequiredFeatures() const;
+};
+
+} // namespace ganq
+
+#endif // GANQ_TARGET_CPUTARGET_H

@@ -1,0 +1,158 @@
+//===- KernelBuilder.h - Short forms to build kernels -----------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Kernels compute in vectors of 16 f32, one AVX-512 register or two of AVX2,
+// whatever the element type in memory.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_LIB_CODEGEN_KERNELBUILDER_H
+#define GANQ_LIB_CODEGEN_KERNELBUILDER_H
+
+#include "ganq/IR/GanqDialect.h"
+#include "ganq/Target/CpuTarget.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/StringMap.h"
+
+namespace ganq {
+
+class KernelBuilder {
+public:
+  static constexpr int64_t kLanes = 16;
+  using Value = mlir::Value;
+  using Values = llvm::SmallVector<mlir::Value>;
+
+  KernelBuilder(mlir::OpBuilder &builder, mlir::Location loc, bool avx512);
+
+  mlir::OpBuilder &builder;
+  mlir::Location loc;
+  const bool avx512;
+  mlir::FloatType f32;
+  mlir::VectorType vecF32, vecI32, vecI1;
+
+  // Scalars of type index.
+  Value index(int64_t value);
+  Value add(Value a, Value b);
+  Value add(Value a, int64_t b);
+  Value sub(Value a, Value b);
+  Value mul(Value a, Value b);
+  Value mul(Value a, int64_t b);
+  Value div(Value a, Value b);
+  Value div(Value a, int64_t b);
+  Value rem(Value a, Value b);
+  Value min(Value a, Value b);
+  Value max(Value a, Value b);
+  Value less(Value a, Value b);
+  /// Size of a dimension; a constant where the type gives it.
+  Value dim(Value memref, int64_t dimension);
+
+  // Floats, scalar or vector.
+  Value constant(float value);
+  Value splat(float value);
+  Value splat(Value scalar);
+  Value splatInt(int32_t value);
+  Value addf(Value a, Value b);
+  Value subf(Value a, Value b);
+  Value mulf(Value a, Value b);
+  Value divf(Value a, Value b);
+  Value maxf(Value a, Value b);
+  Value fma(Value a, Value b, Value c);
+  Value negf(Value a);
+  /// exp of a vector, accurate to 2 ulp; 0 below the normal range.
+  Value exp(Value x);
+  /// Reduction over the lanes of a vector.
+  Value sum(Value vector);
+  Value maximum(Value vector);
+  /// To f32 from the element type of memory, and back.
+  Value extend(Value value);
+  Value truncate(Value value, mlir::Type element);
+
+  // Memory. Loads return f32, stores take f32; a null mask means all lanes.
+  Value load(Value memref, mlir::ValueRange indices);
+  void store(Value value, Value memref, mlir::ValueRange indices);
+  Value loadVector(Value memref, mlir::ValueRange indices, Value mask = {});
+  void storeVector(Value value, Value memref, mlir::ValueRange indices,
+                   Value mask = {});
+  /// A buffer of f32 in the frame of the kernel.
+  Value scratch(llvm::ArrayRef<int64_t> shape);
+
+  /// The first `count` lanes; null for all of them.
+  Value laneMask(int64_t count);
+
+  // Control flow.
+  void loop(Value lower, Value upper, int64_t step,
+            llvm::function_ref<void(Value)> body);
+  Values loop(Value lower, Value upper, int64_t step, mlir::ValueRange inits,
+              llvm::function_ref<Values(Value, mlir::ValueRange)> body);
+  void when(Value condition, llvm::function_ref<void()> body);
+  /// Runs `body(offset, mask, values)` for each vector of [0, extent); the
+  /// mask is null but for a last incomplete vector.
+  Values
+  chunks(Value extent, mlir::ValueRange inits,
+         llvm::function_ref<Values(Value, Value, mlir::ValueRange)> body);
+  void chunks(Value extent, llvm::function_ref<void(Value, Value)> body);
+};
+
+/// The kernels of a module: private functions (lo, hi, inputs...), one for each
+/// key.
+class KernelLibrary {
+public:
+  using Body = llvm::function_ref<void(KernelBuilder &, mlir::Value lo,
+                                       mlir::Value hi, mlir::ValueRange)>;
+
+  KernelLibrary(mlir::ModuleOp module, const CpuTarget &target);
+
+  /// Runs the kernel for `key` over [0, count) at the builder's place, on all
+  /// threads when `work`, in innermost iterations, is large or unknown (-1).
+  void call(mlir::OpBuilder &builder, mlir::Location loc, llvm::StringRef name,
+            const std::string &key, mlir::Value count, mlir::ValueRange inputs,
+            int64_t work, Body body);
+
+  bool hasAvx512() const { return avx512; }
+  unsigned getNumKernels() const { return kernels.size(); }
+
+private:
+  mlir::ModuleOp module;
+  bool avx512;
+  mlir::SymbolTable symbols;
+  llvm::StringMap<mlir::func::FuncOp> kernels;
+};
+
+/// Emits the kernel call for an op in buffer form at the builder's place.
+void lowerMatmul(mlir::OpBuilder &builder, KernelLibrary &library,
+                 MatmulOp op);
+void lowerPackedMatmul(mlir::OpBuilder &builder, KernelLibrary &library,
+                       PackedMatmulOp op);
+void lowerRmsNorm(mlir::OpBuilder &builder, KernelLibrary &library,
+                  RmsNormOp op);
+void lowerLayerNorm(mlir::OpBuilder &builder, KernelLibrary &library,
+                    LayerNormOp op);
+void lowerSwiglu(mlir::OpBuilder &builder, KernelLibrary &library,
+                 SwigluOp op);
+void lowerRope(mlir::OpBuilder &builder, KernelLibrary &library, RopeOp op);
+void lowerPositionRows(mlir::OpBuilder &builder, KernelLibrary &library,
+                       PositionRowsOp op);
+void lowerKvUpdate(mlir::OpBuilder &builder, KernelLibrary &library,
+                   KvUpdateOp op);
+void lowerAttention(mlir::OpBuilder &builder, KernelLibrary &library,
+                    AttentionOp op);
+
+/// Views a buffer [..., C] as [rows, C].
+mlir::Value asMatrix(mlir::OpBuilder &builder, mlir::Location loc,
+                     mlir::Value memref);
+/// Views a buffer with one size more dynamic, so that kernels are shared.
+mlir::Value withDynamicRows(mlir::OpBuilder &builder, mlir::Location loc,
+                            mlir::Value matrix);
+/// Elements of a buffer, or -1.
+int64_t staticElements(mlir::Value memref);
+/// A key of types and values.
+std::string kernelKey(mlir::ValueRange inputs, llvm::StringRef rest = "");
+
+} // namespace ganq
+
+#endif // GANQ_LIB_CODEGEN_KERNELBUILDER_H

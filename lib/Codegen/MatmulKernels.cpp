@@ -1,0 +1,457 @@
+//===- MatmulKernels.cpp - Products with float and packed weights ---------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// One skeleton with a hole for the weights. Four rows of W are read side by
+// side, which is how packed codes lie in memory; up to a handful of rows of x
+// share each decoded vector of weights. K runs innermost, its partial sums stay
+// in registers, and lanes are added up once per result. K is static, so the
+// columns after the last full vector are masked by constants.
+//
+//===----------------------------------------------------------------------===//
+
+#include "KernelBuilder.h"
+#include "ganq/Support/CodeLayout.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace ganq;
+using Values = KernelBuilder::Values;
+
+namespace {
+
+constexpr int64_t kLanes = KernelBuilder::kLanes;
+constexpr int64_t kRowTile = CodeLayout::kRowTile;
+
+/// The hole of the skeleton: weights of a tile of four rows as f32 vectors.
+class WeightReader {
+public:
+  virtual ~WeightReader() = default;
+  /// Columns that one call of `beginGranule` covers, a multiple of 16.
+  virtual int64_t getGranule() const = 0;
+  /// Columns that one call of `beginGroup` covers; 0 for the whole row.
+  virtual int64_t getGroup() const { return 0; }
+  virtual void beginTile(KernelBuilder &k, Value tile) = 0;
+  virtual void beginGroup(KernelBuilder &k, Value group) {}
+  /// Starts at granule number `granule` of the row; `count` vectors follow.
+  virtual void beginGranule(KernelBuilder &k, Value granule,
+                            int64_t count) = 0;
+  /// Vector `chunk` of the granule for row `row` of the tile.
+  virtual Value decode(KernelBuilder &k, int64_t row, int64_t chunk,
+                       Value mask) = 0;
+};
+
+/// Weights in f32, f16 or bf16, [N, K].
+class FloatReader : public WeightReader {
+public:
+  FloatReader(Value weight, int64_t n) : weight(weight), n(n) {}
+
+  int64_t getGranule() const override { return 4 * kLanes; }
+
+  void beginTile(KernelBuilder &k, Value tile) override {
+    Value first = k.mul(tile, kRowTile);
+    for (int64_t row = 0; row < kRowTile; ++row) {
+      rows[row] = k.add(first, row);
+      // Rows after the last are read from the last and not stored.
+      if (n % kRowTile)
+        rows[row] = k.min(rows[row], k.index(n - 1));
+    }
+  }
+  void beginGranule(KernelBuilder &k, Value granule, int64_t) override {
+    column = k.mul(granule, getGranule());
+  }
+  Value decode(KernelBuilder &k, int64_t row, int64_t chunk,
+               Value mask) override {
+    return k.loadVector(weight, {rows[row], k.add(column, chunk * kLanes)},
+                        mask);
+  }
+
+private:
+  Value weight, column;
+  int64_t n;
+  Value rows[kRowTile];
+};
+
+/// Reads codes in the order of CodeLayout; subclasses turn codes into floats.
+class CodeReader : public WeightReader {
+public:
+  CodeReader(Value codes, unsigned bits, int64_t n, int64_t k, int64_t group)
+      : codes(codes), bits(bits), group(group), layout(bits, n, k) {}
+
+  int64_t getGranule() const override { return layout.getGroupGranularity(); }
+  int64_t getGroup() const override { return group; }
+
+  void beginTile(KernelBuilder &k, Value tile) override {
+    this->tile = tile;
+    base = k.mul(tile, layout.getTileBytes());
+  }
+
+  void beginGranule(KernelBuilder &k, Value granule, int64_t count) override {
+    words.assign(layout.getPlanes().size(), {});
+    auto bytes = VectorType::get({kLanes}, k.builder.getI8Type());
+    for (auto [number, plane] : llvm::enumerate(layout.getPlanes())) {
+      int64_t perGranule = getGranule() / plane.columnsPerUnit();
+      int64_t units = llvm::divideCeil(count * kLanes, plane.columnsPerUnit());
+      Value first = k.add(
+          k.add(base, k.mul(granule, perGranule * kRowTile * kLanes)),
+          plane.offset);
+      for (int64_t unit = 0; unit < units; ++unit)
+        for (int64_t row = 0; row < kRowTile; ++row) {
+          Value at = k.add(first, (unit * kRowTile + row) * kLanes);
+          Value word = vector::LoadOp::create(k.builder, k.loc, bytes, codes,
+                                              ValueRange(at));
+          words[number].push_back(
+              arith::ExtUIOp::create(k.builder, k.loc, k.vecI32, word));
+        }
+    }
+  }
+
+protected:
+  /// Codes of a vector. Bits above the code are left as they are unless
+  /// `exact`.
+  Value codeVector(KernelBuilder &k, int64_t row, int64_t chunk, bool exact) {
+    Value code;
+    for (auto [number, plane] : llvm::enumerate(layout.getPlanes())) {
+      int64_t chunks = plane.columnsPerUnit() / kLanes;
+      Value part = words[number][chunk / chunks * kRowTile + row];
+      int64_t shift = chunk % chunks * plane.width;
+      if (shift)
+        part = arith::ShRUIOp::create(k.builder, k.loc, part,
+                                      k.splatInt(shift));
+      bool last = number + 1 == layout.getPlanes().size();
+      bool clean = shift + plane.width == 8;
+      if (!clean && (exact || !last))
+        part = arith::AndIOp::create(k.builder, k.loc, part,
+                                     k.splatInt((1 << plane.width) - 1));
+      if (plane.shift)
+        part = arith::ShLIOp::create(k.builder, k.loc, part,
+                                     k.splatInt(plane.shift));
+      code = code ? arith::OrIOp::create(k.builder, k.loc, code, part)
+                        .getResult()
+                  : part;
+    }
+    return code;
+  }
+
+  Value row(KernelBuilder &k, int64_t index) {
+    return k.add(k.mul(tile, kRowTile), index);
+  }
+  /// Entries of a table in registers: what one permute reads, or more.
+  int64_t registerEntries(KernelBuilder &k) const {
+    return std::max<int64_t>(int64_t(1) << bits, k.avx512 ? 16 : 8);
+  }
+  bool fitsRegisters(KernelBuilder &k) const {
+    return bits <= (k.avx512 ? 6 : 4);
+  }
+  Value lookup(KernelBuilder &k, Value table, int64_t row, int64_t chunk) {
+    return TableLookupOp::create(k.builder, k.loc, k.vecF32, table,
+                                 codeVector(k, row, chunk, /*exact=*/false));
+  }
+
+  Value codes, tile, base;
+  unsigned bits;
+  int64_t group;
+  CodeLayout layout;
+
+private:
+  /// By plane: units, rows innermost.
+  SmallVector<Values> words;
+};
+
+/// #ganq.lut: the code selects an entry of the row's table.
+class LutReader : public CodeReader {
+public:
+  LutReader(Value codes, Value tables, LutAttr scheme, int64_t n, int64_t k)
+      : CodeReader(codes, scheme.getBits(), n, k, scheme.getGroup()),
+        tables(tables) {}
+
+  void beginGroup(KernelBuilder &k, Value group) override {
+    int64_t entries = int64_t(1) << bits;
+    if (!fitsRegisters(k) && !spill)
+      spill = k.scratch({kRowTile, entries});
+    auto stored = VectorType::get({entries}, k.builder.getF16Type());
+    for (int64_t r = 0; r < kRowTile; ++r) {
+      if (!fitsRegisters(k)) {
+        for (int64_t at = 0; at < entries; at += kLanes)
+          k.storeVector(
+              k.loadVector(tables, {row(k, r), group, k.index(at)}), spill,
+              {k.index(r), k.index(at)});
+        continue;
+      }
+      Value half =
+          vector::LoadOp::create(k.builder, k.loc, stored, tables,
+                                 ValueRange{row(k, r), group, k.index(0)});
+      table[r] = k.extend(half);
+      if (entries < registerEntries(k)) {
+        SmallVector<int64_t> repeat;
+        for (int64_t i = 0; i < registerEntries(k); ++i)
+          repeat.push_back(i % entries);
+        table[r] = vector::ShuffleOp::create(k.builder, k.loc, table[r],
+                                             table[r], repeat);
+      }
+    }
+  }
+
+  Value decode(KernelBuilder &k, int64_t row, int64_t chunk, Value) override {
+    if (fitsRegisters(k))
+      return lookup(k, table[row], row, chunk);
+    Value all = arith::ConstantOp::create(
+        k.builder, k.loc, DenseElementsAttr::get(k.vecI1, true));
+    return vector::GatherOp::create(
+        k.builder, k.loc, k.vecF32, spill,
+        ValueRange{k.index(row), k.index(0)},
+        codeVector(k, row, chunk, /*exact=*/true), all, k.splat(0.0f));
+  }
+
+private:
+  Value tables, spill;
+  Value table[kRowTile];
+};
+
+/// #ganq.uniform: (code - zero) * scale, through a table for small codes.
+class UniformReader : public CodeReader {
+public:
+  UniformReader(Value codes, Value scales, Value zeros, UniformAttr scheme,
+                int64_t n, int64_t k)
+      : CodeReader(codes, scheme.getBits(), n, k, scheme.getGroup()),
+        scales(scales), zeros(zeros) {}
+
+  void beginGroup(KernelBuilder &k, Value group) override {
+    for (int64_t r = 0; r < kRowTile; ++r) {
+      Value scalar = k.load(scales, {row(k, r), group});
+      Value zero = memref::LoadOp::create(k.builder, k.loc, zeros,
+                                          ValueRange{row(k, r), group});
+      zero = arith::UIToFPOp::create(k.builder, k.loc, k.f32, zero);
+      if (usesTable(k)) {
+        SmallVector<float> levels;
+        for (int64_t i = 0; i < registerEntries(k); ++i)
+          levels.push_back(static_cast<float>(i % (1 << bits)));
+        auto type = VectorType::get({registerEntries(k)}, k.f32);
+        auto broadcast = [&](Value value) -> Value {
+          return vector::BroadcastOp::create(k.builder, k.loc, type, value);
+        };
+        Value iota = arith::ConstantOp::create(
+            k.builder, k.loc,
+            DenseElementsAttr::get(type, ArrayRef<float>(levels)));
+        scale[r] = k.mulf(k.subf(iota, broadcast(zero)), broadcast(scalar));
+      } else {
+        scale[r] = k.splat(scalar);
+        shift[r] = k.splat(k.negf(k.mulf(zero, scalar)));
+      }
+    }
+  }
+
+  Value decode(KernelBuilder &k, int64_t row, int64_t chunk, Value) override {
+    if (usesTable(k))
+      return lookup(k, scale[row], row, chunk);
+    Value level = arith::SIToFPOp::create(
+        k.builder, k.loc, k.vecF32,
+        codeVector(k, row, chunk, /*exact=*/true));
+    return k.fma(level, scale[row], shift[row]);
+  }
+
+private:
+  static constexpr unsigned kMaxTableBits = 4;
+  bool usesTable(KernelBuilder &k) const { return bits <= kMaxTableBits; }
+
+  Value scales, zeros;
+  Value scale[kRowTile], shift[kRowTile];
+};
+
+/// The skeleton: out[m, n] = sum over k of x[m, k] w[n, k], plus bias[n], for
+/// the row tiles lo <= tile < hi.
+class MatmulSkeleton {
+public:
+  MatmulSkeleton(KernelBuilder &k, WeightReader &reader, Value x, Value bias,
+                 Value out, int64_t columns)
+      : k(k), reader(reader), x(x), bias(bias), out(out), columns(columns) {
+    auto type = cast<MemRefType>(out.getType());
+    m = type.isDynamicDim(0) ? -1 : type.getDimSize(0);
+    n = type.getDimSize(1);
+  }
+
+  void emit(Value lo, Value hi) {
+    k.loop(lo, hi, 1, [&](Value tile) {
+      reader.beginTile(k, tile);
+      emitRows(tile);
+    });
+  }
+
+private:
+  /// Rows of x that share a decoded vector; 4 x 5 sums, the vectors of four
+  /// tables and four weights fill the 32 registers of AVX-512.
+  int64_t rowBlock() const {
+    int64_t most = k.avx512 ? 5 : 2;
+    if (m < 0 || m <= most)
+      return m < 0 ? most - 1 : m;
+    for (int64_t size = most; size > 2; --size)
+      if (m % size == 0)
+        return size;
+    return most;
+  }
+
+  void emitRows(Value tile) {
+    int64_t block = rowBlock();
+    Value rows = k.dim(out, 0);
+    if (m == block)
+      return emitBlock(tile, k.index(0), block);
+    Value full = m < 0 ? k.mul(k.div(rows, block), block)
+                       : k.index(m / block * block);
+    k.loop(k.index(0), full, block,
+           [&](Value row) { emitBlock(tile, row, block); });
+    if (m < 0)
+      k.loop(full, rows, 1, [&](Value row) { emitBlock(tile, row, 1); });
+    else if (m % block)
+      emitBlock(tile, full, m % block);
+  }
+
+  /// `count` rows of x from `row` on times one tile of W.
+  void emitBlock(Value tile, Value row, int64_t count) {
+    // Eight independent sums at least hide the latency of fma.
+    int64_t copies = count == 1 ? 2 : 1;
+    Values sums(count * kRowTile * copies, k.splat(0.0f));
+    int64_t group = reader.getGroup() ? std::min(reader.getGroup(), columns)
+                                      : columns;
+    int64_t full = columns / group;
+    auto emitOne = [&](Value index, int64_t size, ValueRange carried) {
+      reader.beginGroup(k, index);
+      return emitGroup(index, group, size, row, count, copies, carried);
+    };
+    if (full == 1)
+      sums = emitOne(k.index(0), group, sums);
+    else
+      sums = k.loop(k.index(0), k.index(full), 1, sums,
+                    [&](Value index, ValueRange carried) {
+                      return emitOne(index, group, carried);
+                    });
+    if (columns % group)
+      sums = emitOne(k.index(full), columns % group, sums);
+
+    for (int64_t r = 0; r < kRowTile; ++r) {
+      Value column = k.add(k.mul(tile, kRowTile), r);
+      auto storeColumn = [&] {
+        for (int64_t i = 0; i < count; ++i) {
+          Value total = sums[(i * kRowTile + r) * copies];
+          for (int64_t c = 1; c < copies; ++c)
+            total = k.addf(total, sums[(i * kRowTile + r) * copies + c]);
+          Value result = k.sum(total);
+          if (bias)
+            result = k.addf(result, k.load(bias, column));
+          k.store(result, out, {k.add(row, i), column});
+        }
+      };
+      if (n % kRowTile == 0)
+        storeColumn();
+      else
+        k.when(k.less(column, k.index(n)), storeColumn);
+    }
+  }
+
+  /// `size` columns of group number `index`.
+  Values emitGroup(Value index, int64_t group, int64_t size, Value row,
+                   int64_t count, int64_t copies, ValueRange carried) {
+    int64_t granule = reader.getGranule();
+    Value first = k.mul(index, group / granule);
+    int64_t full = size / granule;
+    Values sums(carried);
+    auto step = [&](Value number, int64_t columnsLeft, ValueRange in) {
+      return emitGranule(number, columnsLeft, row, count, copies, in);
+    };
+    if (full == 1)
+      sums = step(first, granule, sums);
+    else if (full > 1)
+      sums = k.loop(first, k.add(first, full), 1, sums,
+                    [&](Value number, ValueRange in) {
+                      return step(number, granule, in);
+                    });
+    if (size % granule)
+      sums = step(k.add(first, full), size % granule, sums);
+    return sums;
+  }
+
+  Values emitGranule(Value number, int64_t size, Value row, int64_t count,
+                     int64_t copies, ValueRange carried) {
+    int64_t chunks = llvm::divideCeil(size, kLanes);
+    reader.beginGranule(k, number, chunks);
+    Value column = k.mul(number, reader.getGranule());
+    Values sums(carried);
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      Value mask = k.laneMask(size - chunk * kLanes);
+      Values inputs, weights;
+      for (int64_t i = 0; i < count; ++i)
+        inputs.push_back(k.loadVector(
+            x, {k.add(row, i), k.add(column, chunk * kLanes)}, mask));
+      for (int64_t r = 0; r < kRowTile; ++r)
+        weights.push_back(reader.decode(k, r, chunk, mask));
+      for (int64_t i = 0; i < count; ++i)
+        for (int64_t r = 0; r < kRowTile; ++r) {
+          Value &sum = sums[(i * kRowTile + r) * copies + chunk % copies];
+          sum = k.fma(inputs[i], weights[r], sum);
+        }
+    }
+    return sums;
+  }
+
+  KernelBuilder &k;
+  WeightReader &reader;
+  Value x, bias, out;
+  int64_t columns, m, n;
+};
+
+void emitCall(OpBuilder &builder, KernelLibrary &library, Location loc,
+              StringRef name, const std::string &rest, Value x, Value bias,
+              Value out, ValueRange weights, int64_t n, int64_t columns,
+              function_ref<std::unique_ptr<WeightReader>(ValueRange)> reader) {
+  Value xMatrix = asMatrix(builder, loc, x);
+  Value outMatrix = asMatrix(builder, loc, out);
+  // Blocks of rows are worth a kernel of their own only for a few rows.
+  auto type = cast<MemRefType>(outMatrix.getType());
+  SmallVector<Value> inputs{xMatrix, outMatrix};
+  llvm::append_range(inputs, weights);
+  if (bias)
+    inputs.push_back(bias);
+  Value tiles = arith::ConstantIndexOp::create(
+      builder, loc, llvm::divideCeil(n, kRowTile));
+  int64_t work = type.isDynamicDim(0) ? -1 : type.getDimSize(0) * n * columns;
+  library.call(builder, loc, name, kernelKey(inputs, rest), tiles, inputs, work,
+               [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {
+                 std::unique_ptr<WeightReader> decoder =
+                     reader(args.slice(2, weights.size()));
+                 MatmulSkeleton(k, *decoder, args[0],
+                                bias ? args.back() : Value(), args[1], columns)
+                     .emit(lo, hi);
+               });
+}
+
+} // namespace
+
+void ganq::lowerMatmul(OpBuilder &builder, KernelLibrary &library,
+                       MatmulOp op) {
+  auto type = cast<MemRefType>(op.getWeight().getType());
+  emitCall(builder, library, op.getLoc(), "matmul", "", op.getX(), op.getBias(),
+           op.getOut(), op.getWeight(), type.getDimSize(0), type.getDimSize(1),
+           [&](ValueRange args) {
+             return std::make_unique<FloatReader>(args[0], type.getDimSize(0));
+           });
+}
+
+void ganq::lowerPackedMatmul(OpBuilder &builder, KernelLibrary &library,
+                             PackedMatmulOp op) {
+  int64_t n = op.getN(), k = op.getK();
+  SchemeAttrInterface scheme = op.getScheme();
+  emitCall(builder, library, op.getLoc(), scheme.getShortName() + "_matmul",
+           std::to_string(n) + "x" + std::to_string(k) + "g" +
+               std::to_string(scheme.getGroupSize()),
+           op.getX(), op.getBias(), op.getOut(), op.getComponents(), n, k,
+           [&](ValueRange args) -> std::unique_ptr<WeightReader> {
+             if (auto lut = dyn_cast<LutAttr>(scheme))
+               return std::make_unique<LutReader>(args[0], args[1], lut, n, k);
+             return std::make_unique<UniformReader>(
+                 args[0], args[1], args[2], cast<UniformAttr>(scheme), n, k);
+           });
+}

@@ -1,0 +1,58 @@
+//===- CpuTarget.cpp - Processors that code is generated for --------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ganq/Target/CpuTarget.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/TargetParser/Host.h"
+
+using namespace llvm;
+using namespace ganq;
+
+static constexpr StringLiteral kNames[] = {"x86-64-v3", "x86-64-v4", "host"};
+
+static constexpr StringLiteral kAvx2Features[] = {"avx", "avx2", "f16c", "fma",
+                                                  "bmi2"};
+static constexpr StringLiteral kAvx512Features[] = {
+    "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
+
+ArrayRef<StringLiteral> CpuTarget::getNames() { return kNames; }
+
+Expected<CpuTarget> CpuTarget::get(StringRef name) {
+  CpuTarget target;
+  if (name == "x86-64-v3" || name == "x86-64-v4") {
+    target.cpu = name.str();
+    target.avx512 = name == "x86-64-v4";
+    return target;
+  }
+  if (name != "host")
+    return createStringError("expected the cpu to be one of " +
+                             join(getNames(), ", ") + ", but got `" + name + "`");
+
+  StringMap<bool> host = sys::getHostCPUFeatures();
+  auto has = [&](StringRef feature) { return host.lookup(feature); };
+  if (!all_of(kAvx2Features, has))
+    return createStringError(
+        "expected this machine to have AVX2, FMA and F16C, but got `" +
+        sys::getHostCPUName() + "`; choose another cpu than host");
+  target.cpu = sys::getHostCPUName().str();
+  target.avx512 = all_of(kAvx512Features, has);
+  for (const auto &feature : host)
+    target.features.push_back(((feature.second ? "+" : "-") + feature.first())
+                                  .str());
+  llvm::sort(target.features);
+  return target;
+}
+
+std::vector<std::string> CpuTarget::getRequiredFeatures() const {
+  std::vector<std::string> required(std::begin(kAvx2Features),
+                                    std::end(kAvx2Features));
+  if (avx512)
+    required.insert(required.end(), std::begin(kAvx512Features),
+                    std::end(kAvx512Features));
+  return required;
+}
