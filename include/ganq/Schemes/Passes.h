@@ -1,0 +1,31 @@
+//===- Passes.h - Passes that quantize weights ------------------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_SCHEMES_PASSES_H
+#define GANQ_SCHEMES_PASSES_H
+
+#include "ganq/IR/GanqDialect.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/Pass.h"
+
+namespace ganq {
+
+#define GEN_PASS_DECL
+#include "ganq/Schemes/Passes.h.inc"
+
+#define GEN_PASS_REGISTRATION
+#include "ganq/Schemes/Passes.h.inc"
+
+/// The scheme called `name` with its options, or null with a diagnostic that
+/// lists the valid names.
+SchemeAttrInterface
+getSchemeByName(llvm::function_ref<mlir::InFlightDiagnostic()> emitError,
+                mlir::MLIRContext *context, llvm::StringRef name, unsigned bits,
+                int64_t group);
+
+} // namespace ganq
+
+#endif // GANQ_SCHEMES_PASSES_H

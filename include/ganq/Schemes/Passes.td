@@ -1,0 +1,61 @@
+//===- Passes.td - Passes that quantize weights ------------*- tablegen -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_SCHEMES_PASSES_TD
+#define GANQ_SCHEMES_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def AssignSchemes : Pass<"ganq-assign-schemes", "::mlir::ModuleOp"> {
+  let summary = "Give each weight of a matrix product its quantization scheme";
+  let description = [{
+    Sets the scheme as the encoding of every `ganq.parameter` that is the
+    weight of a `ganq.matmul`, in all functions alike. The output head (the
+    product that makes the last result-bound logits of `@main`) keeps its
+    precision unless `quantize-head` is set, and so does every key that the
+    regular expression `exclude` matches. An `exclude` that matches no key is
+    an error. Every choice is a remark.
+  }];
+  let options = [
+    Option<"scheme", "scheme", "std::string", "\"lut\"", "`lut` or `uniform`">,
+    Option<"bits", "bits", "unsigned", "4", "Bits of a code, 1 to 8">,
+    Option<"group", "group", "int64_t", "0",
+           "Columns per table or scale; 0 for whole rows">,
+    Option<"exclude", "exclude", "std::string", "",
+           "Keys that keep their precision (regular expression)">,
+    Option<"quantizeHead", "quantize-head", "bool", "false",
+           "Quantize the output head too">
+  ];
+}
+
+def InsertObservers : Pass<"ganq-insert-observers", "::mlir::ModuleOp"> {
+  let summary = "Tap the inputs of the products that are to be quantized";
+  let description = [{
+    Inserts a `ganq.observe` before each `ganq.matmul` with an encoded weight
+    in `@prefill`, or in `@main` where there is no `@prefill`. Products that
+    read the same value share one observer. The module attribute
+    `ganq.observers` maps each weight's key to the observer's number.
+  }];
+}
+
+def DropSchemes : Pass<"ganq-drop-schemes", "::mlir::ModuleOp"> {
+  let summary = "Remove the schemes again, so that weights keep their precision";
+  let description = [{
+    The inverse of `ganq-assign-schemes`, for the run that calibrates.
+  }];
+}
+
+def MaterializeSchemes
+    : Pass<"ganq-materialize-schemes", "::mlir::ModuleOp"> {
+  let summary = "Replace encoded weights by the tensors that are stored";
+  let description = [{
+    `ganq.matmul` with an encoded weight becomes `ganq.packed_matmul` on one
+    `ganq.parameter` per component of the scheme, with the keys
+    `<key>.<component>`.
+  }];
+}
+
+#endif // GANQ_SCHEMES_PASSES_TD

@@ -1,0 +1,53 @@
+//===- InsertObservers.cpp - Taps for calibration -------------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ganq/Schemes/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+using namespace ganq;
+
+namespace ganq {
+#define GEN_PASS_DEF_INSERTOBSERVERS
+#include "ganq/Schemes/Passes.h.inc"
+} // namespace ganq
+
+namespace {
+
+struct InsertObserversPass
+    : ganq::impl::InsertObserversBase<InsertObserversPass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    auto func = module.lookupSymbol<func::FuncOp>("prefill");
+    if (!func)
+      func = module.lookupSymbol<func::FuncOp>("main");
+    if (!func) {
+      module.emitError("expected a function @prefill or @main, but got none");
+      return signalPassFailure();
+    }
+    Builder attrs(&getContext());
+    llvm::DenseMap<Value, int64_t> observed;
+    NamedAttrList observers;
+    func.walk([&](MatmulOp matmul) {
+      auto weight = matmul.getWeight().getDefiningOp<ParameterOp>();
+      auto type = dyn_cast<RankedTensorType>(matmul.getWeight().getType());
+      if (!weight || !type || !type.getEncoding())
+        return;
+      auto [entry, inserted] =
+          observed.try_emplace(matmul.getX(), observed.size());
+      if (inserted) {
+        OpBuilder builder(matmul);
+        ObserveOp::create(builder, matmul.getLoc(), matmul.getX(),
+                          entry->second, weight.getKey());
+      }
+      observers.set(weight.getKey(), attrs.getI64IntegerAttr(entry->second));
+    });
+    module->setAttr("ganq.observers", observers.getDictionary(&getContext()));
+  }
+};
+
+} // namespace
