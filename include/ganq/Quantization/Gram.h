@@ -1,0 +1,59 @@
+//===- Gram.h - Second moments of a layer's inputs ------------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// H = X^T X / rows over calibration rows, optionally with the cross moments
+// C = Xref^T X / rows, where Xref are the inputs that the same layer sees in
+// the unquantized model. All matrices are row-major.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_QUANTIZATION_GRAM_H
+#define GANQ_QUANTIZATION_GRAM_H
+
+#include "ganq/Quantization/Status.h"
+#include <cstdint>
+#include <vector>
+
+namespace ganq::quant {
+
+/// Moments per calibration row.
+struct Gram {
+  int64_t columns = 0;
+  /// Calibration rows seen.
+  int64_t rows = 0;
+  /// [columns x columns], symmetric.
+  std::vector<double> h;
+  /// [columns x columns], or empty where no reference inputs were given.
+  std::vector<double> c;
+};
+
+/// Collects a Gram matrix from blocks of activations. Products are single
+/// precision inside a block of a few hundred rows and are summed in double.
+class GramAccumulator {
+public:
+  /// `cross`: also collect C; then every add() needs the reference rows.
+  explicit GramAccumulator(int64_t columns, bool cross = false);
+
+  /// Adds x[rows x columns]; `reference` has the same shape. Fails, and leaves
+  /// the sums as they were, if a value is not finite or the reference is
+  /// missing or unexpected.
+  Status add(const float *x, int64_t rows, const float *reference = nullptr);
+
+  int64_t columns() const { return sums.columns; }
+  int64_t rows() const { return sums.rows; }
+
+  /// The moments so far (zero if no rows were added).
+  Gram finish() const;
+
+private:
+  Gram sums;
+  bool cross;
+  std::vector<float> scratch;
+};
+
+} // namespace ganq::quant
+
+#endif // GANQ_QUANTIZATION_GRAM_H

@@ -1,0 +1,152 @@
+//===- Lut.h - Weights as indices into per-row tables ---------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// W[n x k] becomes codes q[n x k] of 1..8 bits and, for each row and each group
+// of columns, a table of 2^bits values: W~[i,j] = table[i, group(j), q[i,j]].
+// Codes and tables minimise the layer's output error
+//
+//   sum_i (W'_i - W~_i) H (W'_i - W~_i)^T,   H = X^T X + damping,
+//
+// after GANQ (arXiv 2501.12956, section 3). docs/Schemes/Lut.md has the maths.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_QUANTIZATION_LUT_H
+#define GANQ_QUANTIZATION_LUT_H
+
+#include "ganq/Quantization/Status.h"
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace ganq::quant {
+
+enum class LutMethod {
+  /// Several starts with the best kept per row, columns in order of falling
+  /// curvature, coordinate descent at the end.
+  Improved,
+  /// The paper's Algorithm 1 with equation 20's index: evenly spaced start,
+  /// columns from last to first, a fixed number of iterations.
+  Literal,
+  /// Unweighted k-means of each row's values; ignores the activations.
+  KMeans,
+};
+
+struct LutOptions {
+  /// 1..8.
+  int bits = 4;
+  /// Columns that share a table; 0: the whole row.
+  int64_t group = 0;
+  LutMethod method = LutMethod::Improved;
+  /// Alternations of codes and tables from each start.
+  int iterations = 10;
+  /// Rounds of coordinate descent, each followed by a new table, and sweeps
+  /// over the columns in each round.
+  int descentRounds = 2;
+  int descentSweeps = 2;
+  /// Added to H's diagonal, as a fraction of the diagonal's mean.
+  double ridge = 0.01;
+  /// Where cross moments are given: 0 aims at the output for the quantized
+  /// prefix's activations, 1 at the unquantized model's output.
+  double alpha = 0.5;
+  /// Round tables to fp16 (and choose the codes again); otherwise fp32.
+  bool halfTables = true;
+  /// 0: one per core.
+  unsigned threads = 0;
+};
+
+/// What was done to H so that it has a Cholesky factor.
+struct Damping {
+  double meanDiagonal = 0;
+  /// Added to every diagonal entry, absolute.
+  double ridge = 0;
+  /// Inputs that were zero in every calibration row.
+  int64_t deadColumns = 0;
+  /// The ridge was not enough: diagonal entries were raised to the sum of the
+  /// absolute values of the rest of their row.
+  bool diagonalDominance = false;
+  /// H was absent or zero: plain squared error of the weights.
+  bool identity = false;
+};
+
+/// Per-row figures in units of the layer's squared output per calibration row.
+struct LutRowReport {
+  /// Damped loss after the first choice of codes, and of the result.
+  double initialLoss = 0;
+  double loss = 0;
+  /// Undamped squared output error, and squared output of the target weights.
+  double outputError = 0;
+  double outputEnergy = 0;
+};
+
+struct LutResult {
+  /// [n x k]
+  std::vector<uint8_t> codes;
+  /// [n x groups x 2^bits], ascending within a table; fp16 values if so asked.
+  std::vector<float> tables;
+  /// [n]
+  std::vector<LutRowReport> rows;
+  /// Square root of (sum of errors / sum of energies).
+  double relativeOutputError() const;
+};
+
+/// One block of solved rows; arrays laid out as in LutResult.
+struct LutRows {
+  int64_t first = 0;
+  int64_t count = 0;
+  const uint8_t *codes = nullptr;
+  const float *tables = nullptr;
+  const LutRowReport *rows = nullptr;
+};
+
+/// Everything that all rows share, prepared once per Gram matrix; weights of
+/// one input (such as query, key and value projections) can use one solver.
+class LutSolver {
+public:
+  /// Fills dst[count x k] with rows first.. of W. Called by one thread at a
+  /// time.
+  using ReadRows =
+      std::function<Status(int64_t first, int64_t count, float *dst)>;
+  /// Receives a block of results, in any order, by one thread at a time.
+  using WriteRows = std::function<Status(const LutRows &)>;
+  /// Rows done of all; false stops the solver with an error.
+  using Progress = std::function<bool(int64_t done, int64_t total)>;
+
+  LutSolver();
+  LutSolver(LutSolver &&);
+  LutSolver &operator=(LutSolver &&);
+  ~LutSolver();
+
+  /// `h` [k x k] as in Gram::h, or null for the identity; `c` [k x k] as in
+  /// Gram::c, or null for no correction of the target.
+  static Expected<LutSolver> create(const LutOptions &options, int64_t k,
+                                    const double *h, const double *c = nullptr);
+
+  /// Solves n rows, a block per thread in memory at a time. The result depends
+  /// neither on the number of threads nor on timing.
+  Status solve(int64_t n, const ReadRows &read, const WriteRows &write,
+               const Progress &progress = {}) const;
+
+  /// The same for W[n x k] in memory.
+  Expected<LutResult> solve(const float *w, int64_t n,
+                            const Progress &progress = {}) const;
+
+  int64_t groups() const;
+  const Damping &damping() const;
+
+private:
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+};
+
+/// Writes table values for W~[n x k] to dst.
+void dequantizeLut(const uint8_t *codes, const float *tables, int64_t n,
+                   int64_t k, int bits, int64_t group, float *dst);
+
+} // namespace ganq::quant
+
+#endif // GANQ_QUANTIZATION_LUT_H

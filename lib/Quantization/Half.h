@@ -1,0 +1,29 @@
+//===- Half.h - Rounding to the values of fp16 ----------------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_LIB_QUANTIZATION_HALF_H
+#define GANQ_LIB_QUANTIZATION_HALF_H
+
+#include <cmath>
+
+namespace ganq::quant {
+
+/// The fp16 value nearest to x, ties to even; infinite from 65520 on.
+inline float roundToHalf(float x) {
+  float magnitude = std::fabs(x);
+  if (!(magnitude < 65520.0f))
+    return std::copysign(INFINITY, x);
+  // Below 2^-14 fp16 is a fixed-point format with step 2^-24.
+  int exponent = -14;
+  if (magnitude >= 6.103515625e-05f)
+    exponent = std::ilogb(magnitude);
+  float step = std::ldexp(1.0f, exponent - 10);
+  return std::copysign(std::nearbyint(magnitude / step) * step, x);
+}
+
+} // namespace ganq::quant
+
+#endif // GANQ_LIB_QUANTIZATION_HALF_H

@@ -1,0 +1,86 @@
+//===- Kernels.cpp - Inner loops of the table solver ----------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Kernels.h"
+
+using namespace ganq::quant;
+
+// One copy per vector width, chosen at load time.
+#if defined(__x86_64__) && defined(__linux__)
+#define GANQ_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define GANQ_CLONES
+#endif
+
+namespace {
+constexpr int64_t width = 16;
+typedef float Floats __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t Ints __attribute__((vector_size(64), aligned(4), may_alias));
+} // namespace
+
+GANQ_CLONES
+void ganq::quant::chooseLevels(const float *v, const float *table,
+                               const float *thresholds, int64_t levels,
+                               int64_t lanes, uint8_t *codes, float *values) {
+  for (int64_t r = 0; r < lanes; r += width) {
+    Floats x = *reinterpret_cast<const Floats *>(v + r);
+    Floats value = *reinterpret_cast<const Floats *>(table + r);
+    Ints code = {};
+    for (int64_t t = 1; t < levels; ++t) {
+      Ints above = x > *reinterpret_cast<const Floats *>(thresholds +
+                                                         (t - 1) * lanes + r);
+      code -= above;
+      value = above ? *reinterpret_cast<const Floats *>(table + t * lanes + r)
+                    : value;
+    }
+    *reinterpret_cast<Floats *>(values + r) = value;
+    for (int64_t l = 0; l != width; ++l)
+      codes[r + l] = static_cast<uint8_t>(code[l]);
+  }
+}
+
+GANQ_CLONES
+void ganq::quant::addSegments(const float *tile, const uint8_t *codes,
+                              int64_t rows, float *sums) {
+  for (int64_t j = 0; j != rows; ++j) {
+    auto *sum = reinterpret_cast<Floats *>(sums + codes[j] * tileWidth);
+    const auto *row = reinterpret_cast<const Floats *>(tile + j * tileWidth);
+    sum[0] += row[0];
+    sum[1] += row[1];
+  }
+}
+
+GANQ_CLONES
+void ganq::quant::subtractProducts(const float *factors, const float *x,
+                                   int64_t count, int64_t lanes, float *out) {
+  for (int64_t r = 0; r < lanes; r += width) {
+    Floats sum = {};
+    for (int64_t u = 0; u != count; ++u)
+      sum += factors[u] * *reinterpret_cast<const Floats *>(x + u * lanes + r);
+    *reinterpret_cast<Floats *>(out + r) -= sum;
+  }
+}
+
+GANQ_CLONES
+void ganq::quant::addOuter(const float *factors, const float *x, int64_t count,
+                           int64_t lanes, float *out) {
+  for (int64_t r = 0; r < lanes; r += width) {
+    Floats value = *reinterpret_cast<const Floats *>(x + r);
+    for (int64_t u = 0; u != count; ++u)
+      *reinterpret_cast<Floats *>(out + u * lanes + r) += factors[u] * value;
+  }
+}
+
+GANQ_CLONES
+void ganq::quant::addInner(const float *a, const float *b, const float *scale,
+                           int64_t count, int64_t lanes, double *out) {
+  for (int64_t j = 0; j != count; ++j) {
+    double factor = scale ? scale[j] : 1;
+    for (int64_t r = 0; r != lanes; ++r)
+      out[r] += factor * (static_cast<double>(a[j * lanes + r]) *
+                          static_cast<double>(b[j * lanes + r]));
+  }
+}

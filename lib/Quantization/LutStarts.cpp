@@ -1,0 +1,111 @@
+//===- LutStarts.cpp - First tables ---------------------------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "LutStarts.h"
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+using namespace ganq::quant;
+
+static std::vector<double> sorted(const float *w, int64_t count) {
+  std::vector<double> values(w, w + count);
+  std::sort(values.begin(), values.end());
+  return values;
+}
+
+static void quantiles(const std::vector<double> &values, int levels,
+                      double *table) {
+  auto last = static_cast<double>(values.size() - 1);
+  for (int t = 0; t != levels; ++t) {
+    double at = (t + 0.5) / levels * last;
+    auto below = static_cast<size_t>(at);
+    size_t above = std::min(below + 1, values.size() - 1);
+    double part = at - static_cast<double>(below);
+    table[t] = values[below] + part * (values[above] - values[below]);
+  }
+}
+
+void ganq::quant::linearStart(const float *w, int64_t count, int levels,
+                              double *table) {
+  auto [low, high] = std::minmax_element(w, w + count);
+  for (int t = 0; t != levels; ++t)
+    table[t] = *low + (static_cast<double>(*high) - *low) * t / (levels - 1);
+}
+
+void ganq::quant::quantileStart(const float *w, int64_t count, int levels,
+                                double *table) {
+  quantiles(sorted(w, count), levels, table);
+}
+
+void ganq::quant::kMeansStart(const float *w, int64_t count, int levels,
+                              double *table) {
+  constexpr int iterations = 15;
+  std::vector<double> values = sorted(w, count);
+  quantiles(values, levels, table);
+  std::vector<double> sums(values.size() + 1);
+  for (size_t i = 0; i != values.size(); ++i)
+    sums[i + 1] = sums[i] + values[i];
+  // The values are sorted, so a cluster is a range between two midpoints.
+  for (int iteration = 0; iteration != iterations; ++iteration) {
+    size_t begin = 0;
+    bool changed = false;
+    for (int t = 0; t != levels; ++t) {
+      size_t end = values.size();
+      if (t + 1 != levels)
+        end = std::upper_bound(values.begin() + begin, values.end(),
+                               (table[t] + table[t + 1]) / 2) -
+              values.begin();
+      if (end != begin) {
+        double mean =
+            (sums[end] - sums[begin]) / static_cast<double>(end - begin);
+        changed |= mean != table[t];
+        table[t] = mean;
+      }
+      begin = end;
+    }
+    if (!changed)
+      break;
+  }
+  std::sort(table, table + levels);
+}
+
+void ganq::quant::compandedStart(const float *w, const double *weights,
+                                 int64_t count, int levels, double *table) {
+  constexpr int bins = 200, reach = 24;
+  constexpr double deviation = 8;
+  auto [least, greatest] = std::minmax_element(w, w + count);
+  double low = *least, high = *greatest;
+  if (!(high > low)) {
+    std::fill(table, table + levels, low);
+    return;
+  }
+  std::vector<double> histogram(bins), density(bins);
+  for (int64_t i = 0; i != count; ++i) {
+    int bin = static_cast<int>((w[i] - low) / (high - low) * bins);
+    histogram[std::clamp(bin, 0, bins - 1)] += weights ? weights[i] : 1;
+  }
+  double total = 0;
+  for (int bin = 0; bin != bins; ++bin) {
+    double sum = 0;
+    for (int d = -reach; d <= reach; ++d)
+      if (bin + d >= 0 && bin + d < bins)
+        sum += histogram[bin + d] *
+               std::exp(-0.5 * (d / deviation) * (d / deviation));
+    density[bin] = std::cbrt(sum);
+    total += density[bin];
+  }
+  double before = 0;
+  int bin = 0;
+  for (int t = 0; t != levels; ++t) {
+    double target = (t + 0.5) / levels * total;
+    while (bin + 1 < bins && before + density[bin] < target)
+      before += density[bin++];
+    double part =
+        density[bin] > 0 ? std::min((target - before) / density[bin], 1.0) : 0;
+    table[t] = low + (high - low) * (bin + part) / bins;
+  }
+}
