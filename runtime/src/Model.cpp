@@ -8,6 +8,7 @@
 
 #include "ganq/runtime/model.h"
 #include "Host.h"
+#include "ganq/runtime/thread_pool.h"
 #include <cstring>
 #include <dlfcn.h>
 #include <elf.h>
@@ -165,6 +166,8 @@ Model::Model() : impl(std::make_unique<Implementation>()) {}
 Model::~Model() = default;
 
 Result<std::shared_ptr<Model>> Model::open(const std::string &path) {
+  if (Result<int> threads = ThreadPool::defaultThreads(); !threads.ok())
+    return threads.status();
   Result<std::unique_ptr<Safetensors>> file = Safetensors::open(path);
   if (!file.ok())
     return file.status();
@@ -213,6 +216,11 @@ void Model::setObserver(Observer observer) {
 
 Status Model::step(bool prefill, void **args) {
   return call(prefill ? impl->prefill : impl->decode, args, {});
+}
+
+bool Model::isObserved() const {
+  std::lock_guard<std::mutex> lock(impl->calls);
+  return bool(impl->observer);
 }
 
 Status Model::call(ganq_entry_fn entry, void **args,

@@ -306,14 +306,18 @@ Status Session::Implementation::step(const Entry &entry, bool prefill,
 Status Session::Implementation::feedSteps(const int64_t *tokens, int64_t count,
                                           const LogitsCallback &each) {
   const Manifest &manifest = model->manifest();
+  bool observed = model->isObserved();
   std::vector<int64_t> chunk;
   while (count > 0) {
     // A partial chunk is padded: its surplus rows of the caches lie beyond the
     // sequence and are overwritten later. Where the context has no room for
-    // them, and for a few tokens, decoding one by one is right.
-    int64_t padded = manifest.prefill ? manifest.prefill->tokens : 0;
-    bool prefill = padded && padded <= maxContext() - length &&
-                   count >= std::max<int64_t>(2, padded / 8);
+    // them, where an observer would see them, and for a few tokens, decoding
+    // one by one is right.
+    int64_t chunkTokens = manifest.prefill ? manifest.prefill->tokens : 0;
+    int64_t fewest =
+        observed ? chunkTokens : std::max<int64_t>(2, chunkTokens / 8);
+    bool prefill =
+        chunkTokens && chunkTokens <= maxContext() - length && count >= fewest;
     const Entry &entry = prefill ? *manifest.prefill : *manifest.decode;
     int64_t taken = std::min(count, entry.tokens);
     chunk.assign(size_t(entry.tokens), 0);

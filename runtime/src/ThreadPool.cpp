@@ -63,21 +63,13 @@ uint32_t waitForChange(std::atomic<uint32_t> &word, uint32_t seen,
 
 thread_local bool insideBody = false;
 
+constexpr int maxThreads = 1024;
+
 int usableCpus() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0)
     return std::max(1, CPU_COUNT(&set));
   return std::max(1u, std::thread::hardware_concurrency());
-}
-
-int threadsFromEnvironment() {
-  if (const char *text = getenv("GANQ_THREADS")) {
-    char *end = nullptr;
-    long value = strtol(text, &end, 10);
-    if (end != text && *end == '\0' && value >= 1 && value <= 1024)
-      return int(value);
-  }
-  return usableCpus();
 }
 
 } // namespace
@@ -130,7 +122,7 @@ struct ThreadPool::State {
 };
 
 ThreadPool::ThreadPool(int threads)
-    : state(std::make_unique<State>(std::clamp(threads, 1, 1024))) {
+    : state(std::make_unique<State>(std::clamp(threads, 1, maxThreads))) {
   // Spinning would keep the CPU from the thread that is waited for.
   if (this->threads() > usableCpus())
     state->spins = 16;
@@ -171,9 +163,25 @@ void ThreadPool::parallelFor(Body body, void *closure, int64_t count) {
   state->waitForWorkers();
 }
 
+Result<int> ThreadPool::defaultThreads() {
+  const char *text = getenv("GANQ_THREADS");
+  if (!text || !*text)
+    return usableCpus();
+  char *end = nullptr;
+  long value = strtol(text, &end, 10);
+  if (*end != '\0' || value < 1 || value > maxThreads)
+    return Status(Code::InvalidArgument,
+                  "GANQ_THREADS: expected a number of threads from 1 to " +
+                      std::to_string(maxThreads) + ", but got '" + text + "'");
+  return int(value);
+}
+
 ThreadPool &ThreadPool::instance() {
   // Never destroyed: at exit the process ends the sleeping workers.
-  static ThreadPool *pool = new ThreadPool(threadsFromEnvironment());
+  static ThreadPool *pool = [] {
+    Result<int> threads = defaultThreads();
+    return new ThreadPool(threads.ok() ? *threads : usableCpus());
+  }();
   return *pool;
 }
 

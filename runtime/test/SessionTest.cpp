@@ -108,6 +108,20 @@ TEST_F(SessionTest, CallbackSeesEveryRow) {
   }
 }
 
+TEST_F(SessionTest, ObserverSeesNoPadding) {
+  auto model = open(testManifest());
+  int64_t rows = 0;
+  model->setObserver([&](int64_t id, const float *, int64_t count, int64_t) {
+    EXPECT_EQ(id, 4);
+    rows += count;
+  });
+  auto fed = Session::create(model);
+  ASSERT_TRUE(fed.ok());
+  std::vector<int64_t> tokens = {3, 1, 4, 1, 5, 9, 2};
+  ASSERT_TRUE((*fed)->feed(tokens.data(), 7).ok());
+  EXPECT_EQ(rows, 7);
+}
+
 TEST_F(SessionTest, GreedyWithCacheEqualsRecomputing) {
   std::vector<int64_t> prompt = {7, 11, 2};
   std::vector<int64_t> cached = generate(*session(testManifest()), prompt, 7);

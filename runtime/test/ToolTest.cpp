@@ -162,5 +162,8 @@ TEST_F(ToolTest, ExplainsWrongUse) {
   expectError("m.ganq m.ganq --inspect", 2, "expected one model file");
   expectError("none.ganq --inspect", 1, "cannot open 'none.ganq'");
   expectError("ids.npy --inspect", 1, "ids.npy");
+  setenv("GANQ_THREADS", "many", 1);
+  expectError("m.ganq --inspect", 1, "GANQ_THREADS: expected a number");
+  unsetenv("GANQ_THREADS");
   EXPECT_EQ(run("m.ganq --inspect 2> err > /dev/full #").code, 1);
 }

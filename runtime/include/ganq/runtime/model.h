@@ -57,6 +57,7 @@ private:
   /// Runs an entry's code; `inspect` sees the results before their memory goes.
   Status call(void (*entry)(void **), void **args,
               const std::function<Status()> &inspect);
+  bool isObserved() const;
   /// Runs prefill or decode.
   Status step(bool prefill, void **args);
 

@@ -9,6 +9,7 @@
 #ifndef GANQ_RUNTIME_THREAD_POOL_H
 #define GANQ_RUNTIME_THREAD_POOL_H
 
+#include "ganq/runtime/status.h"
 #include <cstdint>
 #include <memory>
 
@@ -33,9 +34,11 @@ public:
   /// pool, everything runs on the calling thread.
   void parallelFor(Body body, void *closure, int64_t count);
 
-  /// The process's pool: as many threads as the environment variable
-  /// GANQ_THREADS says, by default as many as this process may use CPUs. Made
-  /// at first use.
+  /// The number that the environment variable GANQ_THREADS asks for, by default
+  /// the number of CPUs that this process may use.
+  static Result<int> defaultThreads();
+
+  /// The process's pool, of defaultThreads() threads. Made at first use.
   static ThreadPool &instance();
 
 private:
