@@ -23,7 +23,7 @@ static constexpr double leastShare = 0.02, leastGain = 1e-4;
 LutBlock::LutBlock(const LutProblem &problem, int64_t capacity) : p(problem) {
   int64_t most = (capacity + 15) / 16 * 16, levels = p.levels;
   int64_t groups = static_cast<int64_t>(p.groups.size());
-  for (std::vector<float> *matrix : {&weight, &error, &gradient})
+  for (AlignedFloats *matrix : {&weight, &error, &gradient})
     matrix->resize(p.k * most);
   code.resize(p.k * most);
   bestCode.resize(p.k * most);

@@ -12,6 +12,7 @@
 #ifndef GANQ_LIB_QUANTIZATION_LUTPROBLEM_H
 #define GANQ_LIB_QUANTIZATION_LUTPROBLEM_H
 
+#include "Aligned.h"
 #include "Blas.h"
 #include "ganq/Quantization/Lut.h"
 
@@ -36,10 +37,10 @@ struct LutProblem {
   std::vector<int64_t> order;
   std::vector<Group> groups;
   /// Damped H [k x k], and what the damping added to its diagonal [k].
-  std::vector<float> h;
+  AlignedFloats h;
   std::vector<float> added;
   /// Row p, u < p: M[u][p] / M[p][p] for H = M M^T with M upper triangular.
-  std::vector<float> factor;
+  AlignedFloats factor;
   /// M[p][p] squared: the curvature left once the later columns absorb what
   /// they can.
   std::vector<double> curvature;
@@ -47,7 +48,7 @@ struct LutProblem {
   std::vector<float> correction;
   /// Lower triangle of each group's diagonal block of H, its diagonal halved,
   /// in tiles of tileWidth columns: the tile of columns u.. holds rows u..end.
-  std::vector<float> tiles;
+  AlignedFloats tiles;
 
   static Expected<LutProblem> prepare(const LutOptions &options, int64_t k,
                                       const double *h, const double *c);
@@ -76,17 +77,17 @@ private:
   int64_t count = 0;
   int64_t lanes = 0;
   /// [k][lanes]: target weights, V - W, and H (V - W).
-  std::vector<float> weight, error, gradient;
+  AlignedFloats weight, error, gradient;
   /// [k][lanes] codes, of the iterate and the best so far.
   std::vector<uint8_t> code, bestCode;
   /// [groups][levels][lanes] tables, and [groups][levels - 1][lanes] midpoints.
-  std::vector<float> table, bestTable, thresholds;
+  AlignedFloats table, bestTable, thresholds;
   /// [lanes]
   std::vector<double> loss, bestLoss, rowScale;
-  std::vector<float> blockBuffer, rowBuffer, vector;
+  AlignedFloats blockBuffer, rowBuffer, vector;
   std::vector<uint8_t> rowCodes;
   std::vector<double> normal, slope;
-  std::vector<float> segments;
+  AlignedFloats segments;
 
   void load(const float *w);
   template <typename Start> void start(Start make);
