@@ -167,6 +167,7 @@ TEST(Loader, RefusesBadManifests) {
       {"/code", "\"pad\"", "checksum"},
       {"/parameters", "{}", "manifest.parameters"},
       {"/parameters/1", "\"heads\"", "there is no 'heads'"},
+      {"/parameters/1", "\"a\\nb\"", "there is no 'a b'"},
       {"/entries", nullptr, "manifest.entries"},
       {"/entries", "{}", "main or decode"},
       {"/entries/main/symbol", "\"nothing\"", "no function 'nothing'"},

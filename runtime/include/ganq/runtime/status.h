@@ -35,8 +35,13 @@ enum class Code {
 class [[nodiscard]] Status {
 public:
   Status() = default;
+  /// Control characters, which names out of files may hold, become spaces.
   Status(Code code, std::string message)
-      : errorCode(code), text(std::move(message)) {}
+      : errorCode(code), text(std::move(message)) {
+    for (char &c : text)
+      if (static_cast<unsigned char>(c) < ' ')
+        c = ' ';
+  }
 
   bool ok() const { return errorCode == Code::Ok; }
   Code code() const { return errorCode; }
