@@ -241,9 +241,11 @@ TEST(Lut, ReportsAgreeWithTheResult) {
                   quadratic(layer.gram.h, e.data(), layer.k), 1e-5 * energy)
           << "group " << group;
     }
-    for (size_t t = 1; t != result->tables.size(); ++t)
-      if (t % 4 != 0)
+    for (size_t t = 1; t != result->tables.size(); ++t) {
+      if (t % 4 != 0) {
         EXPECT_LE(result->tables[t - 1], result->tables[t]);
+      }
+    }
   }
 }
 
