@@ -30,7 +30,7 @@ def compile(
     group: weights of a row that share a scale or table (default: the row).
     calibration: token ids, a 2-D integer array or the path of a `.npy` file.
     exclude: regular expression of the names of weights to leave alone.
-    quantize_head: quantize the embedding and the output head as well.
+    quantize_head: quantize the output head as well.
     cpu: "host", "x86-64-v3" or "x86-64-v4".
     bind: sizes of named dimensions, as {"batch": 1}.
     options: more arguments for ganq-compile, as strings.
