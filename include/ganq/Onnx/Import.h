@@ -32,10 +32,6 @@ mlir::OwningOpRef<mlir::ModuleOp>
 importOnnxModel(llvm::StringRef path, mlir::MLIRContext *context,
                 const ImportOptions &options = {});
 
-/// Reads "name=size". On failure, returns false and sets `error`.
-bool parseBinding(llvm::StringRef text, std::pair<std::string, int64_t> &result,
-                  std::string &error);
-
 } // namespace ganq::onnx
 
 #endif // GANQ_ONNX_IMPORT_H

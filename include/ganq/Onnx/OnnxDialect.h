@@ -96,6 +96,11 @@ std::optional<int64_t> getConstantInt(mlir::Value value);
 /// The single element of a constant of one element of any rank.
 std::optional<double> getConstantFloat(mlir::Value value);
 
+/// The element type with an ONNX number, such as attribute `to` of Cast has;
+/// null when there is none. Knows the types up to opset 25.
+mlir::Type getElementType(int64_t number, mlir::MLIRContext *context);
+std::optional<int64_t> getElementTypeNumber(mlir::Type type);
+
 //===----------------------------------------------------------------------===//
 // Building
 //===----------------------------------------------------------------------===//

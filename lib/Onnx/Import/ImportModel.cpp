@@ -30,19 +30,6 @@ static void setOpsets(ModuleOp module, const ::onnx::ModelProto &model) {
     module->setAttr("onnx.producer", b.getStringAttr(model.producer_name()));
 }
 
-bool ganq::onnx::parseBinding(StringRef text,
-                              std::pair<std::string, int64_t> &result,
-                              std::string &error) {
-  auto [name, size] = text.rsplit('=');
-  int64_t value = 0;
-  if (name.empty() || size.getAsInteger(10, value) || value < 0) {
-    error = ("expected dimension=size, but got '" + text + "'").str();
-    return false;
-  }
-  result = {name.str(), value};
-  return true;
-}
-
 OwningOpRef<ModuleOp>
 ganq::onnx::importOnnxModel(StringRef path, MLIRContext *context,
                             const ImportOptions &options) {

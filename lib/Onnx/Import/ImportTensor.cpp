@@ -36,7 +36,7 @@ static int64_t getStoredBytes(RankedTensorType type) {
 
 RankedTensorType TensorReader::getType(const ::onnx::TensorProto &tensor,
                                        EmitError emitError) {
-  Type element = convertElementType(tensor.data_type(), context);
+  Type element = getElementType(tensor.data_type(), context);
   if (!element) {
     emitError() << "expected a tensor of a known element type, but got number "
                 << tensor.data_type();

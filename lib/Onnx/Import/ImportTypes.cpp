@@ -10,75 +10,15 @@
 using namespace mlir;
 using namespace ganq::onnx;
 
-Type ganq::onnx::convertElementType(int32_t number, MLIRContext *context) {
-  Builder b(context);
-  switch (number) {
-  case 1:
-    return b.getF32Type();
-  case 2:
-    return b.getIntegerType(8, /*isSigned=*/false);
-  case 3:
-    return b.getI8Type();
-  case 4:
-    return b.getIntegerType(16, /*isSigned=*/false);
-  case 5:
-    return b.getI16Type();
-  case 6:
-    return b.getI32Type();
-  case 7:
-    return b.getI64Type();
-  case 8:
-    return StringType::get(context);
-  case 9:
-    return b.getI1Type();
-  case 10:
-    return b.getF16Type();
-  case 11:
-    return b.getF64Type();
-  case 12:
-    return b.getIntegerType(32, /*isSigned=*/false);
-  case 13:
-    return b.getIntegerType(64, /*isSigned=*/false);
-  case 14:
-    return ComplexType::get(b.getF32Type());
-  case 15:
-    return ComplexType::get(b.getF64Type());
-  case 16:
-    return b.getBF16Type();
-  case 17:
-    return Float8E4M3FNType::get(context);
-  case 18:
-    return Float8E4M3FNUZType::get(context);
-  case 19:
-    return Float8E5M2Type::get(context);
-  case 20:
-    return Float8E5M2FNUZType::get(context);
-  case 21:
-    return b.getIntegerType(4, /*isSigned=*/false);
-  case 22:
-    return b.getIntegerType(4);
-  case 23:
-    return Float4E2M1FNType::get(context);
-  case 24:
-    return Float8E8M0FNUType::get(context);
-  case 25:
-    return b.getIntegerType(2, /*isSigned=*/false);
-  case 26:
-    return b.getIntegerType(2);
-  default:
-    return {};
-  }
-}
-
 Type ValueTypes::getUnknown() const {
   return UnrankedTensorType::get(AnyType::get(context));
 }
 
 Type ValueTypes::convertTensor(int32_t elementType,
-                                  const ::onnx::TensorShapeProto *shape,
-                                  EmitError emitError, ArrayAttr *dims) const {
+                               const ::onnx::TensorShapeProto *shape,
+                               EmitError emitError, ArrayAttr *dims) const {
   Type element = elementType == 0 ? AnyType::get(context)
-                                  : convertElementType(elementType, context);
+                                  : getElementType(elementType, context);
   if (!element) {
     emitError() << "expected a known element type, but got number "
                 << elementType;
@@ -112,7 +52,7 @@ Type ValueTypes::convertTensor(int32_t elementType,
 }
 
 Type ValueTypes::convert(const ::onnx::TypeProto &type, EmitError emitError,
-                            ArrayAttr *dims) const {
+                         ArrayAttr *dims) const {
   switch (type.value_case()) {
   case ::onnx::TypeProto::kTensorType: {
     const auto &tensor = type.tensor_type();
@@ -136,7 +76,7 @@ Type ValueTypes::convert(const ::onnx::TypeProto &type, EmitError emitError,
     return element ? OptionalType::get(context, element) : Type();
   }
   case ::onnx::TypeProto::kMapType: {
-    Type key = convertElementType(type.map_type().key_type(), context);
+    Type key = getElementType(type.map_type().key_type(), context);
     Type value = convert(type.map_type().value_type(), emitError);
     if (!key)
       emitError() << "expected a known key type, but got number "

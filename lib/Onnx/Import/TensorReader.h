@@ -22,15 +22,11 @@ namespace ganq::onnx {
 
 using EmitError = llvm::function_ref<mlir::InFlightDiagnostic()>;
 
-/// The element type with an ONNX number, null when there is none. Numbers that
-/// are newer than the installed message classes are known.
-mlir::Type convertElementType(int32_t number, mlir::MLIRContext *context);
-
 /// Converts types of values and binds their symbolic dimensions.
 class ValueTypes {
 public:
   ValueTypes(mlir::MLIRContext *context,
-                const llvm::StringMap<int64_t> &bindings)
+             const llvm::StringMap<int64_t> &bindings)
       : context(context), bindings(bindings) {}
 
   /// Null, after an error, when the type is malformed. `dims`, when given,
