@@ -74,8 +74,7 @@ private:
       firstQuery = k.index(0);
       rows = perGroup;
     } else {
-      Value blocks =
-          k.div(k.add(queries, kQueryBlock - 1), kQueryBlock);
+      Value blocks = k.div(k.add(queries, kQueryBlock - 1), kQueryBlock);
       Value head = k.div(item, blocks);
       batch = k.div(head, queryHeads);
       itemHead = k.rem(head, queryHeads);
@@ -101,8 +100,8 @@ private:
     // The keys that the last query sees.
     Value limit = keys;
     if (causal) {
-      Value last = byGroup ? firstQuery
-                           : k.sub(k.add(firstQuery, rows), k.index(1));
+      Value last =
+          byGroup ? firstQuery : k.sub(k.add(firstQuery, rows), k.index(1));
       limit = k.min(keys, k.add(k.add(past, last), 1));
     }
     Value full = k.mul(k.div(limit, kLanes), kLanes);
@@ -115,13 +114,12 @@ private:
     k.when(k.less(full, limit), [&] { visit(full, false); });
 
     k.loop(k.index(0), rows, 1, [&](Value row) {
-      Value factor = k.splat(
-          k.divf(k.constant(1.0f), k.load(norms, {row, k.index(1)})));
+      Value factor =
+          k.splat(k.divf(k.constant(1.0f), k.load(norms, {row, k.index(1)})));
       for (int64_t at = 0; at < valueSize; at += kLanes)
-        k.storeVector(
-            k.mulf(k.loadVector(sums, {row, k.index(at)}), factor), out,
-            {batch, headOf(row), queryOf(row), k.index(at)},
-            k.laneMask(valueSize - at));
+        k.storeVector(k.mulf(k.loadVector(sums, {row, k.index(at)}), factor),
+                      out, {batch, headOf(row), queryOf(row), k.index(at)},
+                      k.laneMask(valueSize - at));
     });
   }
 
@@ -157,8 +155,8 @@ private:
     Value newMax = k.maxf(oldMax, k.maximum(scores));
     k.store(newMax, norms, {row, zero});
     // Finite, so that -inf minus it is -inf and not nan.
-    Value base =
-        k.splat(k.maxf(newMax, k.constant(std::numeric_limits<float>::lowest())));
+    Value base = k.splat(
+        k.maxf(newMax, k.constant(std::numeric_limits<float>::lowest())));
     Value weights = k.exp(k.subf(scores, base));
     Value correction = k.exp(k.subf(k.splat(oldMax), base));
     Value scalar = vector::ExtractOp::create(k.builder, k.loc, correction,
@@ -171,17 +169,17 @@ private:
       totals.push_back(
           k.mulf(k.loadVector(sums, {row, k.index(at)}), correction));
     for (int64_t j = 0; j < kLanes; ++j) {
-      Value weight = k.splat(
-          vector::ExtractOp::create(k.builder, k.loc, weights,
-                                    ArrayRef<int64_t>{j})
-              .getResult());
+      Value weight =
+          k.splat(vector::ExtractOp::create(k.builder, k.loc, weights,
+                                            ArrayRef<int64_t>{j})
+                      .getResult());
       for (auto [chunk, total] : llvm::enumerate(totals)) {
         int64_t at = chunk * kLanes;
-        total = k.fma(weight,
-                      k.loadVector(value,
-                                   {batch, keyHead, keyRows[j], k.index(at)},
-                                   k.laneMask(valueSize - at)),
-                      total);
+        total =
+            k.fma(weight,
+                  k.loadVector(value, {batch, keyHead, keyRows[j], k.index(at)},
+                               k.laneMask(valueSize - at)),
+                  total);
       }
     }
     for (auto [chunk, total] : llvm::enumerate(totals))
@@ -193,13 +191,12 @@ private:
     Values products(kLanes);
     for (int64_t at = 0; at < headSize; at += kLanes) {
       Value lanes = k.laneMask(headSize - at);
-      Value part =
-          k.loadVector(q, {batch, head, query, k.index(at)}, lanes);
+      Value part = k.loadVector(q, {batch, head, query, k.index(at)}, lanes);
       for (int64_t j = 0; j < kLanes; ++j) {
-        Value other = k.loadVector(
-            key, {batch, keyHead, keyRows[j], k.index(at)}, lanes);
-        products[j] = products[j] ? k.fma(part, other, products[j])
-                                  : k.mulf(part, other);
+        Value other =
+            k.loadVector(key, {batch, keyHead, keyRows[j], k.index(at)}, lanes);
+        products[j] =
+            products[j] ? k.fma(part, other, products[j]) : k.mulf(part, other);
       }
     }
     // Add neighbours of two vectors into one, four times: lane j ends up with
@@ -212,11 +209,11 @@ private:
     while (products.size() > 1) {
       Values merged;
       for (size_t i = 0; i < products.size(); i += 2)
-        merged.push_back(k.addf(
-            vector::ShuffleOp::create(k.builder, k.loc, products[i],
-                                      products[i + 1], even),
-            vector::ShuffleOp::create(k.builder, k.loc, products[i],
-                                      products[i + 1], odd)));
+        merged.push_back(
+            k.addf(vector::ShuffleOp::create(k.builder, k.loc, products[i],
+                                             products[i + 1], even),
+                   vector::ShuffleOp::create(k.builder, k.loc, products[i],
+                                             products[i + 1], odd)));
       products = std::move(merged);
     }
     return products.front();
@@ -230,8 +227,7 @@ private:
       if (type.getDimSize(dim) == 1)
         indices[dim] = k.index(0);
       else if (type.isDynamicDim(dim))
-        indices[dim] = k.min(indices[dim],
-                             k.sub(k.dim(mask, dim), k.index(1)));
+        indices[dim] = k.min(indices[dim], k.sub(k.dim(mask, dim), k.index(1)));
     }
     indices.push_back(first);
     Value lanes;
@@ -282,8 +278,8 @@ void ganq::lowerAttention(OpBuilder &builder, KernelLibrary &library,
     items = k.mul(items, k.dim(op.getK(), 1));
   } else {
     items = k.mul(items, k.dim(op.getQ(), 1));
-    items = k.mul(items, k.div(k.add(k.dim(op.getQ(), 2), kQueryBlock - 1),
-                               kQueryBlock));
+    items = k.mul(
+        items, k.div(k.add(k.dim(op.getQ(), 2), kQueryBlock - 1), kQueryBlock));
   }
   int64_t work = staticElements(op.getQ()) < 0 || kType.isDynamicDim(2)
                      ? -1

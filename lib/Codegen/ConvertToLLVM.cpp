@@ -23,6 +23,7 @@
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/Vector/Transforms/LoweringPatterns.h"
+#include "mlir/Dialect/Vector/Transforms/VectorRewritePatterns.h"
 #include "mlir/Dialect/Vector/Transforms/VectorTransforms.h"
 #include "llvm/ADT/MapVector.h"
 
@@ -73,9 +74,9 @@ struct LLVMBuilder {
     LLVM::StoreOp::create(builder, loc, value, address);
   }
   Value offset(Value base, int64_t bytes) {
-    return LLVM::GEPOp::create(builder, loc, ptr, builder.getI8Type(), base,
-                               ArrayRef<LLVM::GEPArg>{
-                                   static_cast<int32_t>(bytes)});
+    return LLVM::GEPOp::create(
+        builder, loc, ptr, builder.getI8Type(), base,
+        ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(bytes)});
   }
   Value slot(Value base, int64_t index) { return offset(base, index * 8); }
   Value addressOf(StringRef symbol) {
@@ -159,9 +160,9 @@ struct ConvertAlloc : ConvertOpToLLVMPattern<memref::AllocOp> {
     getMemRefDescriptorSizes(op.getLoc(), type, adaptor.getDynamicSizes(),
                              rewriter, sizes, strides, bytes);
     Value data = b.callApi(kAllocate, b.ptr, bytes);
-    rewriter.replaceOp(op, {createMemRefDescriptor(op.getLoc(), type, data,
-                                                   data, sizes, strides,
-                                                   rewriter)});
+    rewriter.replaceOp(op,
+                       {createMemRefDescriptor(op.getLoc(), type, data, data,
+                                               sizes, strides, rewriter)});
     return success();
   }
 };
@@ -194,9 +195,9 @@ struct ConvertObserve : ConvertOpToLLVMPattern<ObserveOp> {
       rows = LLVM::MulOp::create(rewriter, op.getLoc(), rows,
                                  x.size(rewriter, op.getLoc(), dim));
     Value columns = x.size(rewriter, op.getLoc(), type.getRank() - 1);
-    b.callApi(kObserve, {},
-              {b.constant(static_cast<int64_t>(op.getId())), data, rows,
-               columns});
+    b.callApi(
+        kObserve, {},
+        {b.constant(static_cast<int64_t>(op.getId())), data, rows, columns});
     rewriter.eraseOp(op);
     return success();
   }
@@ -284,8 +285,7 @@ struct ConvertAssert : ConvertOpToLLVMPattern<cf::AssertOp> {
       rewriter.setInsertionPointToStart(module.getBody());
       for (unsigned i = 0; name.empty() || module.lookupSymbol(name); ++i)
         name = "__ganq_message_" + std::to_string(i);
-      auto type =
-          LLVM::LLVMArrayType::get(rewriter.getI8Type(), text.size());
+      auto type = LLVM::LLVMArrayType::get(rewriter.getI8Type(), text.size());
       LLVM::GlobalOp::create(rewriter, loc, type, /*isConstant=*/true,
                              LLVM::Linkage::Internal, name,
                              rewriter.getStringAttr(text));
@@ -304,8 +304,7 @@ struct ConvertAssert : ConvertOpToLLVMPattern<cf::AssertOp> {
 };
 
 /// A cast between types that are one type in LLVM, such as ui8 and i8 buffers.
-struct ConvertTrivialCast
-    : ConvertOpToLLVMPattern<UnrealizedConversionCastOp> {
+struct ConvertTrivialCast : ConvertOpToLLVMPattern<UnrealizedConversionCastOp> {
   using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
   LogicalResult
   matchAndRewrite(UnrealizedConversionCastOp op, OpAdaptor adaptor,
@@ -365,6 +364,9 @@ struct ConvertToLLVMPass : ganq::impl::ConvertToLLVMBase<ConvertToLLVMPass> {
     vector::populateVectorRankReducingFMAPattern(patterns);
     vector::populateVectorInsertExtractStridedSliceTransforms(patterns);
     vector::populateVectorStepLoweringPatterns(patterns);
+    vector::populateVectorMaskOpLoweringPatterns(patterns);
+    vector::populateVectorMaskMaterializationPatterns(
+        patterns, /*force32BitVectorIndices=*/true);
     populateVectorToLLVMConversionPatterns(converter, patterns);
     patterns.add<ConvertParameter>(converter, parameters);
     patterns.add<ConvertDispatch, ConvertObserve, ConvertTrivialCast>(
@@ -459,11 +461,10 @@ private:
       results.push_back(converter.convertType(result));
     SmallVector<Type, 1> packed;
     if (!results.empty())
-      packed.push_back(
-          results.size() == 1
-              ? results.front()
-              : LLVM::LLVMStructType::getLiteral(builder.getContext(),
-                                                 results));
+      packed.push_back(results.size() == 1
+                           ? results.front()
+                           : LLVM::LLVMStructType::getLiteral(
+                                 builder.getContext(), results));
     auto call = LLVM::CallOp::create(builder, loc, packed, name, args);
     for (auto [index, result] : llvm::enumerate(results)) {
       Value value = call.getResult();

@@ -18,9 +18,10 @@ using namespace ganq;
 static constexpr arith::FastMathFlags kSumFlags =
     arith::FastMathFlags::reassoc | arith::FastMathFlags::contract;
 
-KernelBuilder::KernelBuilder(OpBuilder &builder, Location loc, bool avx512)
-    : builder(builder), loc(loc), avx512(avx512), f32(builder.getF32Type()),
-      vecF32(VectorType::get({kLanes}, f32)),
+KernelBuilder::KernelBuilder(OpBuilder &builder, Location loc, bool avx512,
+                             Block *frame)
+    : builder(builder), loc(loc), avx512(avx512), frame(frame),
+      f32(builder.getF32Type()), vecF32(VectorType::get({kLanes}, f32)),
       vecI32(VectorType::get({kLanes}, builder.getI32Type())),
       vecI1(VectorType::get({kLanes}, builder.getI1Type())) {}
 
@@ -73,16 +74,16 @@ Value KernelBuilder::constant(float value) {
                                    builder.getF32FloatAttr(value));
 }
 Value KernelBuilder::splat(float value) {
-  return arith::ConstantOp::create(
-      builder, loc, DenseElementsAttr::get(vecF32, value));
+  return arith::ConstantOp::create(builder, loc,
+                                   DenseElementsAttr::get(vecF32, value));
 }
 Value KernelBuilder::splat(Value scalar) {
   return vector::BroadcastOp::create(
       builder, loc, VectorType::get({kLanes}, scalar.getType()), scalar);
 }
 Value KernelBuilder::splatInt(int32_t value) {
-  return arith::ConstantOp::create(
-      builder, loc, DenseElementsAttr::get(vecI32, value));
+  return arith::ConstantOp::create(builder, loc,
+                                   DenseElementsAttr::get(vecI32, value));
 }
 Value KernelBuilder::addf(Value a, Value b) {
   return arith::AddFOp::create(builder, loc, a, b);
@@ -98,8 +99,8 @@ Value KernelBuilder::divf(Value a, Value b) {
 }
 Value KernelBuilder::maxf(Value a, Value b) {
   // As the processor does it: b where either is nan.
-  Value greater = arith::CmpFOp::create(builder, loc, arith::CmpFPredicate::OGT,
-                                        a, b);
+  Value greater =
+      arith::CmpFOp::create(builder, loc, arith::CmpFPredicate::OGT, a, b);
   return arith::SelectOp::create(builder, loc, greater, a, b);
 }
 Value KernelBuilder::fma(Value a, Value b, Value c) {
@@ -124,8 +125,8 @@ Value KernelBuilder::exp(Value x) {
   Value r = fma(n, splat(-0.693359375f), clamped);
   r = fma(n, splat(2.12194440e-4f), r);
   Value p = splat(1.0f / 5040);
-  for (float coefficient : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f,
-                            1.0f, 1.0f})
+  for (float coefficient :
+       {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
     p = fma(p, r, splat(coefficient));
   // Scale by 2^n in two steps: n reaches 128 and below -126.
   Value whole = arith::FPToSIOp::create(builder, loc, vecI32, n);
@@ -136,8 +137,8 @@ Value KernelBuilder::exp(Value x) {
     Value bits = arith::ShLIOp::create(builder, loc, biased, splatInt(23));
     p = mulf(p, arith::BitcastOp::create(builder, loc, vecF32, bits));
   }
-  Value isNan = arith::CmpFOp::create(builder, loc, arith::CmpFPredicate::UNO,
-                                      x, x);
+  Value isNan =
+      arith::CmpFOp::create(builder, loc, arith::CmpFPredicate::UNO, x, x);
   return arith::SelectOp::create(builder, loc, isNan, x, p);
 }
 
@@ -184,8 +185,7 @@ Value KernelBuilder::loadVector(Value memref, ValueRange indices, Value mask) {
   Type element = cast<MemRefType>(memref.getType()).getElementType();
   auto type = VectorType::get({kLanes}, element);
   if (!mask)
-    return extend(
-        vector::LoadOp::create(builder, loc, type, memref, indices));
+    return extend(vector::LoadOp::create(builder, loc, type, memref, indices));
   Value zero =
       arith::ConstantOp::create(builder, loc, builder.getZeroAttr(type));
   return extend(vector::MaskedLoadOp::create(builder, loc, type, memref,
@@ -202,9 +202,7 @@ void KernelBuilder::storeVector(Value value, Value memref, ValueRange indices,
 }
 Value KernelBuilder::scratch(ArrayRef<int64_t> shape) {
   OpBuilder::InsertionGuard guard(builder);
-  auto function =
-      builder.getBlock()->getParent()->getParentOfType<func::FuncOp>();
-  builder.setInsertionPointToStart(&function.front());
+  builder.setInsertionPointToStart(frame);
   return memref::AllocaOp::create(builder, loc, MemRefType::get(shape, f32),
                                   builder.getI64IntegerAttr(64));
 }
@@ -248,9 +246,9 @@ void KernelBuilder::when(Value condition, function_ref<void()> body) {
   body();
 }
 
-KernelBuilder::Values KernelBuilder::chunks(
-    Value extent, ValueRange inits,
-    function_ref<Values(Value, Value, ValueRange)> body) {
+KernelBuilder::Values
+KernelBuilder::chunks(Value extent, ValueRange inits,
+                      function_ref<Values(Value, Value, ValueRange)> body) {
   APInt known;
   bool isStatic = matchPattern(extent, m_ConstantInt(&known));
   int64_t size = isStatic ? known.getSExtValue() : -1;
@@ -268,9 +266,9 @@ KernelBuilder::Values KernelBuilder::chunks(
     return size % kLanes ? body(full, laneMask(size % kLanes), values) : values;
 
   Value rest = sub(extent, full);
-  auto branch = scf::IfOp::create(
-      builder, loc, TypeRange(ValueRange(values)), less(index(0), rest),
-      /*addThenBlock=*/true, /*addElseBlock=*/true);
+  auto branch = scf::IfOp::create(builder, loc, TypeRange(ValueRange(values)),
+                                  less(index(0), rest),
+                                  /*addThenBlock=*/true, /*addElseBlock=*/true);
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(branch.thenBlock());
   Value mask = vector::CreateMaskOp::create(builder, loc, vecI1, rest);
@@ -281,7 +279,8 @@ KernelBuilder::Values KernelBuilder::chunks(
   return Values(branch.getResults());
 }
 
-void KernelBuilder::chunks(Value extent, function_ref<void(Value, Value)> body) {
+void KernelBuilder::chunks(Value extent,
+                           function_ref<void(Value, Value)> body) {
   chunks(extent, ValueRange(), [&](Value offset, Value mask, ValueRange) {
     body(offset, mask);
     return Values();
@@ -292,8 +291,8 @@ KernelLibrary::KernelLibrary(ModuleOp module, const CpuTarget &target)
     : module(module), avx512(target.avx512), symbols(module) {}
 
 void KernelLibrary::call(OpBuilder &builder, Location loc, StringRef name,
-                         const std::string &key, Value count,
-                         ValueRange inputs, int64_t work, Body body) {
+                         const std::string &key, Value count, ValueRange inputs,
+                         int64_t work, Body body) {
   func::FuncOp &kernel = kernels[(name + "|" + key).str()];
   if (!kernel) {
     OpBuilder::InsertionGuard guard(builder);
@@ -302,14 +301,13 @@ void KernelLibrary::call(OpBuilder &builder, Location loc, StringRef name,
     builder.setInsertionPointToEnd(module.getBody());
     // Shared by many ops: no location of one of them.
     Location kernelLoc = NameLoc::get(builder.getStringAttr(name));
-    kernel = func::FuncOp::create(builder, kernelLoc,
-                                  ("kernel_" + name).str(),
+    kernel = func::FuncOp::create(builder, kernelLoc, ("kernel_" + name).str(),
                                   builder.getFunctionType(types, {}));
     kernel.setPrivate();
     symbols.insert(kernel);
     Block *entry = kernel.addEntryBlock();
     builder.setInsertionPointToStart(entry);
-    KernelBuilder k(builder, kernelLoc, avx512);
+    KernelBuilder k(builder, kernelLoc, avx512, entry);
     body(k, entry->getArgument(0), entry->getArgument(1),
          entry->getArguments().drop_front(2));
     func::ReturnOp::create(builder, kernelLoc);

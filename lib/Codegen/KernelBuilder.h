@@ -27,11 +27,14 @@ public:
   using Value = mlir::Value;
   using Values = llvm::SmallVector<mlir::Value>;
 
-  KernelBuilder(mlir::OpBuilder &builder, mlir::Location loc, bool avx512);
+  /// `frame` is the entry block of the kernel, which holds its buffers.
+  KernelBuilder(mlir::OpBuilder &builder, mlir::Location loc, bool avx512,
+                mlir::Block *frame = nullptr);
 
   mlir::OpBuilder &builder;
   mlir::Location loc;
   const bool avx512;
+  mlir::Block *const frame;
   mlir::FloatType f32;
   mlir::VectorType vecF32, vecI32, vecI1;
 
@@ -124,16 +127,14 @@ private:
 };
 
 /// Emits the kernel call for an op in buffer form at the builder's place.
-void lowerMatmul(mlir::OpBuilder &builder, KernelLibrary &library,
-                 MatmulOp op);
+void lowerMatmul(mlir::OpBuilder &builder, KernelLibrary &library, MatmulOp op);
 void lowerPackedMatmul(mlir::OpBuilder &builder, KernelLibrary &library,
                        PackedMatmulOp op);
 void lowerRmsNorm(mlir::OpBuilder &builder, KernelLibrary &library,
                   RmsNormOp op);
 void lowerLayerNorm(mlir::OpBuilder &builder, KernelLibrary &library,
                     LayerNormOp op);
-void lowerSwiglu(mlir::OpBuilder &builder, KernelLibrary &library,
-                 SwigluOp op);
+void lowerSwiglu(mlir::OpBuilder &builder, KernelLibrary &library, SwigluOp op);
 void lowerRope(mlir::OpBuilder &builder, KernelLibrary &library, RopeOp op);
 void lowerPositionRows(mlir::OpBuilder &builder, KernelLibrary &library,
                        PositionRowsOp op);

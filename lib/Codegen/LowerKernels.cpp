@@ -82,9 +82,8 @@ private:
              << what << ", but got " << type;
     };
     if (auto attention = dyn_cast<AttentionOp>(op))
-      return success(
-          succeeded(fixedLast(attention.getQ(), "head size")) &&
-          succeeded(fixedLast(attention.getV(), "head size")));
+      return success(succeeded(fixedLast(attention.getQ(), "head size")) &&
+                     succeeded(fixedLast(attention.getV(), "head size")));
     if (auto matmul = dyn_cast<MatmulOp>(op))
       return fixedLast(matmul.getOut(), "number of columns");
     if (auto matmul = dyn_cast<PackedMatmulOp>(op)) {

@@ -60,8 +60,8 @@ private:
   /// what they are.
   static void allowReassociation(linalg::LinalgOp op) {
     auto flags = arith::FastMathFlagsAttr::get(
-        op.getContext(), arith::FastMathFlags::reassoc |
-                             arith::FastMathFlags::contract);
+        op.getContext(),
+        arith::FastMathFlags::reassoc | arith::FastMathFlags::contract);
     op->walk([&](Operation *inner) {
       if (isa<arith::AddFOp, arith::MulFOp>(inner))
         inner->setAttr("fastmath", flags);

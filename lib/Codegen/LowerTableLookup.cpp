@@ -39,8 +39,8 @@ struct LowerLookup : OpRewritePattern<TableLookupOp> {
     if (lanes == width) {
       result = permute(rewriter, op.getLoc(), op.getTable(), op.getIndex());
     } else {
-      result = arith::ConstantOp::create(
-          rewriter, op.getLoc(), rewriter.getZeroAttr(op.getType()));
+      result = arith::ConstantOp::create(rewriter, op.getLoc(),
+                                         rewriter.getZeroAttr(op.getType()));
       for (int64_t at = 0; at < lanes; at += width) {
         Value index = slice(rewriter, op.getLoc(), op.getIndex(), at, width);
         result = vector::InsertStridedSliceOp::create(
@@ -84,11 +84,10 @@ private:
       entries = width;
     }
     if (entries == width)
-      return avx512
-                 ? intrinsic(builder, loc, "llvm.x86.avx512.permvar.sf.512",
-                             {table, index}, resultType)
-                 : intrinsic(builder, loc, "llvm.x86.avx2.permps",
-                             {table, index}, resultType);
+      return avx512 ? intrinsic(builder, loc, "llvm.x86.avx512.permvar.sf.512",
+                                {table, index}, resultType)
+                    : intrinsic(builder, loc, "llvm.x86.avx2.permps",
+                                {table, index}, resultType);
     Value low = slice(builder, loc, table, 0, entries / 2);
     Value high = slice(builder, loc, table, entries / 2, entries / 2);
     if (avx512 && entries == 2 * width)
@@ -102,8 +101,8 @@ private:
     };
     Value sign = arith::ShLIOp::create(
         builder, loc, index, constant(31 - llvm::Log2_64(entries / 2)));
-    Value upper = arith::CmpIOp::create(
-        builder, loc, arith::CmpIPredicate::slt, sign, constant(0));
+    Value upper = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt,
+                                        sign, constant(0));
     return arith::SelectOp::create(builder, loc, upper,
                                    permute(builder, loc, high, index),
                                    permute(builder, loc, low, index));
@@ -118,14 +117,14 @@ private:
             indexType, static_cast<int32_t>(
                            op.getTable().getType().getNumElements() - 1)));
     Value index = arith::AndIOp::create(builder, loc, op.getIndex(), mask);
-    Value result = arith::ConstantOp::create(
-        builder, loc, builder.getZeroAttr(op.getType()));
+    Value result = arith::ConstantOp::create(builder, loc,
+                                             builder.getZeroAttr(op.getType()));
     for (int64_t i = 0; i < indexType.getNumElements(); ++i) {
       Value position = arith::IndexCastUIOp::create(
           builder, loc, builder.getIndexType(),
           vector::ExtractOp::create(builder, loc, index, i));
-      Value entry = vector::ExtractOp::create(
-          builder, loc, op.getTable(), OpFoldResult(position));
+      Value entry = vector::ExtractOp::create(builder, loc, op.getTable(),
+                                              OpFoldResult(position));
       result = vector::InsertOp::create(builder, loc, entry, result, i);
     }
     return result;

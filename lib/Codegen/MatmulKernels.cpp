@@ -39,8 +39,7 @@ public:
   virtual void beginTile(KernelBuilder &k, Value tile) = 0;
   virtual void beginGroup(KernelBuilder &k, Value group) {}
   /// Starts at granule number `granule` of the row; `count` vectors follow.
-  virtual void beginGranule(KernelBuilder &k, Value granule,
-                            int64_t count) = 0;
+  virtual void beginGranule(KernelBuilder &k, Value granule, int64_t count) = 0;
   /// Vector `chunk` of the granule for row `row` of the tile.
   virtual Value decode(KernelBuilder &k, int64_t row, int64_t chunk,
                        Value mask) = 0;
@@ -97,9 +96,9 @@ public:
     for (auto [number, plane] : llvm::enumerate(layout.getPlanes())) {
       int64_t perGranule = getGranule() / plane.columnsPerUnit();
       int64_t units = llvm::divideCeil(count * kLanes, plane.columnsPerUnit());
-      Value first = k.add(
-          k.add(base, k.mul(granule, perGranule * kRowTile * kLanes)),
-          plane.offset);
+      Value first =
+          k.add(k.add(base, k.mul(granule, perGranule * kRowTile * kLanes)),
+                plane.offset);
       for (int64_t unit = 0; unit < units; ++unit)
         for (int64_t row = 0; row < kRowTile; ++row) {
           Value at = k.add(first, (unit * kRowTile + row) * kLanes);
@@ -121,8 +120,8 @@ protected:
       Value part = words[number][chunk / chunks * kRowTile + row];
       int64_t shift = chunk % chunks * plane.width;
       if (shift)
-        part = arith::ShRUIOp::create(k.builder, k.loc, part,
-                                      k.splatInt(shift));
+        part =
+            arith::ShRUIOp::create(k.builder, k.loc, part, k.splatInt(shift));
       bool last = number + 1 == layout.getPlanes().size();
       bool clean = shift + plane.width == 8;
       if (!clean && (exact || !last))
@@ -131,9 +130,9 @@ protected:
       if (plane.shift)
         part = arith::ShLIOp::create(k.builder, k.loc, part,
                                      k.splatInt(plane.shift));
-      code = code ? arith::OrIOp::create(k.builder, k.loc, code, part)
-                        .getResult()
-                  : part;
+      code =
+          code ? arith::OrIOp::create(k.builder, k.loc, code, part).getResult()
+               : part;
     }
     return code;
   }
@@ -178,9 +177,8 @@ public:
     for (int64_t r = 0; r < kRowTile; ++r) {
       if (!fitsRegisters(k)) {
         for (int64_t at = 0; at < entries; at += kLanes)
-          k.storeVector(
-              k.loadVector(tables, {row(k, r), group, k.index(at)}), spill,
-              {k.index(r), k.index(at)});
+          k.storeVector(k.loadVector(tables, {row(k, r), group, k.index(at)}),
+                        spill, {k.index(r), k.index(at)});
         continue;
       }
       Value half =
@@ -203,8 +201,7 @@ public:
     Value all = arith::ConstantOp::create(
         k.builder, k.loc, DenseElementsAttr::get(k.vecI1, true));
     return vector::GatherOp::create(
-        k.builder, k.loc, k.vecF32, spill,
-        ValueRange{k.index(row), k.index(0)},
+        k.builder, k.loc, k.vecF32, spill, ValueRange{k.index(row), k.index(0)},
         codeVector(k, row, chunk, /*exact=*/true), all, k.splat(0.0f));
   }
 
@@ -250,8 +247,7 @@ public:
     if (usesTable(k))
       return lookup(k, scale[row], row, chunk);
     Value level = arith::SIToFPOp::create(
-        k.builder, k.loc, k.vecF32,
-        codeVector(k, row, chunk, /*exact=*/true));
+        k.builder, k.loc, k.vecF32, codeVector(k, row, chunk, /*exact=*/true));
     return k.fma(level, scale[row], shift[row]);
   }
 
@@ -300,8 +296,8 @@ private:
     Value rows = k.dim(out, 0);
     if (m == block)
       return emitBlock(tile, k.index(0), block);
-    Value full = m < 0 ? k.mul(k.div(rows, block), block)
-                       : k.index(m / block * block);
+    Value full =
+        m < 0 ? k.mul(k.div(rows, block), block) : k.index(m / block * block);
     k.loop(k.index(0), full, block,
            [&](Value row) { emitBlock(tile, row, block); });
     if (m < 0)
@@ -315,8 +311,8 @@ private:
     // Eight independent sums at least hide the latency of fma.
     int64_t copies = count == 1 ? 2 : 1;
     Values sums(count * kRowTile * copies, k.splat(0.0f));
-    int64_t group = reader.getGroup() ? std::min(reader.getGroup(), columns)
-                                      : columns;
+    int64_t group =
+        reader.getGroup() ? std::min(reader.getGroup(), columns) : columns;
     int64_t full = columns / group;
     auto emitOne = [&](Value index, int64_t size, ValueRange carried) {
       reader.beginGroup(k, index);
@@ -415,8 +411,8 @@ void emitCall(OpBuilder &builder, KernelLibrary &library, Location loc,
   llvm::append_range(inputs, weights);
   if (bias)
     inputs.push_back(bias);
-  Value tiles = arith::ConstantIndexOp::create(
-      builder, loc, llvm::divideCeil(n, kRowTile));
+  Value tiles = arith::ConstantIndexOp::create(builder, loc,
+                                               llvm::divideCeil(n, kRowTile));
   int64_t work = type.isDynamicDim(0) ? -1 : type.getDimSize(0) * n * columns;
   library.call(builder, loc, name, kernelKey(inputs, rest), tiles, inputs, work,
                [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {

@@ -31,7 +31,8 @@ std::optional<int64_t> tripCount(Value lower, Value upper, Value step) {
   return std::max<int64_t>(0, (*high - *low + *by - 1) / *by);
 }
 
-struct OutlineParallelPass : ganq::impl::OutlineParallelBase<OutlineParallelPass> {
+struct OutlineParallelPass
+    : ganq::impl::OutlineParallelBase<OutlineParallelPass> {
   using OutlineParallelBase::OutlineParallelBase;
 
   void runOnOperation() override {
@@ -99,9 +100,9 @@ private:
       dynamic |= !known;
       Value span = builder.createOrFold<arith::SubIOp>(loc, upper, lower);
       trips.push_back(
-          known ? arith::ConstantIndexOp::create(builder, loc, *known)
-                      .getResult()
-                : builder.createOrFold<arith::CeilDivSIOp>(loc, span, step));
+          known
+              ? arith::ConstantIndexOp::create(builder, loc, *known).getResult()
+              : builder.createOrFold<arith::CeilDivSIOp>(loc, span, step));
       if (!known || *known != 1)
         split.push_back(i);
     }
@@ -136,8 +137,8 @@ private:
     for (Value trip : trips)
       total = builder.createOrFold<arith::MulIOp>(loc, total, trip);
     Value least = arith::ConstantIndexOp::create(builder, loc, minWork);
-    Value large = arith::CmpIOp::create(
-        builder, loc, arith::CmpIPredicate::sge, total, least);
+    Value large = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::sge,
+                                        total, least);
     scf::IfOp::create(
         builder, loc, large,
         [&](OpBuilder &inner, Location) {
@@ -145,8 +146,8 @@ private:
           scf::YieldOp::create(inner, loc);
         },
         [&](OpBuilder &inner, Location) {
-          SmallVector<Value> args{
-              arith::ConstantIndexOp::create(inner, loc, 0), count};
+          SmallVector<Value> args{arith::ConstantIndexOp::create(inner, loc, 0),
+                                  count};
           llvm::append_range(args, inputs);
           func::CallOp::create(inner, loc, function, args);
           scf::YieldOp::create(inner, loc);
@@ -155,10 +156,8 @@ private:
   }
 
   func::FuncOp createFunction(scf::ParallelOp loop, SymbolTable &symbols,
-                              ArrayRef<Value> inputs,
-                              ArrayRef<Value> constants,
-                              ArrayRef<unsigned> split,
-                              ArrayRef<Value> trips) {
+                              ArrayRef<Value> inputs, ArrayRef<Value> constants,
+                              ArrayRef<unsigned> split, ArrayRef<Value> trips) {
     Location loc = loop.getLoc();
     OpBuilder builder(&getContext());
     builder.setInsertionPointToEnd(getOperation().getBody());
@@ -197,10 +196,10 @@ private:
     for (unsigned i = 0; i < loop.getNumLoops(); ++i) {
       if (llvm::is_contained(split, i))
         continue;
-      auto inner = scf::ForOp::create(
-          builder, loc, mapping.lookup(loop.getLowerBound()[i]),
-          mapping.lookup(loop.getUpperBound()[i]),
-          mapping.lookup(loop.getStep()[i]));
+      auto inner = scf::ForOp::create(builder, loc,
+                                      mapping.lookup(loop.getLowerBound()[i]),
+                                      mapping.lookup(loop.getUpperBound()[i]),
+                                      mapping.lookup(loop.getStep()[i]));
       mapping.map(loop.getInductionVars()[i], inner.getInductionVar());
       builder.setInsertionPointToStart(inner.getBody());
     }

@@ -35,8 +35,7 @@ struct PlanMemoryPass : ganq::impl::PlanMemoryBase<PlanMemoryPass> {
 
   void runOnOperation() override {
     SmallVector<memref::DeallocOp> deallocs;
-    getOperation().walk(
-        [&](memref::DeallocOp op) { deallocs.push_back(op); });
+    getOperation().walk([&](memref::DeallocOp op) { deallocs.push_back(op); });
     for (memref::DeallocOp op : deallocs)
       op.erase();
     for (auto function : getOperation().getOps<func::FuncOp>())
@@ -81,16 +80,16 @@ private:
       builder.setInsertionPointToStart(&entry);
       Value size = arith::ConstantIndexOp::create(builder, function.getLoc(),
                                                   arenaBytes);
-      arena = memref::AllocOp::create(builder, function.getLoc(), arenaType,
-                                      size);
+      arena =
+          memref::AllocOp::create(builder, function.getLoc(), arenaType, size);
     }
     for (Buffer &buffer : buffers) {
       builder.setInsertionPoint(buffer.alloc);
       Location loc = buffer.alloc.getLoc();
       Value offset =
           arith::ConstantIndexOp::create(builder, loc, buffer.offset);
-      Value view = memref::ViewOp::create(
-          builder, loc, buffer.alloc.getType(), arena, offset, ValueRange());
+      Value view = memref::ViewOp::create(builder, loc, buffer.alloc.getType(),
+                                          arena, offset, ValueRange());
       buffer.alloc.replaceAllUsesWith(view);
       buffer.alloc.erase();
     }
@@ -164,8 +163,8 @@ private:
     SmallVector<Buffer *> placed; // By offset.
     int64_t end = 0;
     for (Buffer *buffer : order) {
-      int64_t size = llvm::alignTo(std::max<int64_t>(buffer->bytes, 1),
-                                   kAlignment);
+      int64_t size =
+          llvm::alignTo(std::max<int64_t>(buffer->bytes, 1), kAlignment);
       int64_t cursor = 0, best = -1,
               bestGap = std::numeric_limits<int64_t>::max();
       for (Buffer *other : placed) {
@@ -177,9 +176,9 @@ private:
           bestGap = gap;
         }
         cursor = std::max<int64_t>(
-            cursor, other->offset +
-                        llvm::alignTo(std::max<int64_t>(other->bytes, 1),
-                                      kAlignment));
+            cursor,
+            other->offset +
+                llvm::alignTo(std::max<int64_t>(other->bytes, 1), kAlignment));
       }
       buffer->offset = best >= 0 ? best : cursor;
       end = std::max(end, buffer->offset + size);

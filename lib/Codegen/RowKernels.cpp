@@ -32,20 +32,20 @@ Value extentAsFloat(KernelBuilder &k, Value extent) {
 /// 1 / sqrt(sum / extent + epsilon).
 Value inverseRoot(KernelBuilder &k, Value sum, Value extent, float epsilon) {
   Value mean = k.divf(sum, extentAsFloat(k, extent));
-  Value root = math::SqrtOp::create(k.builder, k.loc,
-                                    k.addf(mean, k.constant(epsilon)));
+  Value root =
+      math::SqrtOp::create(k.builder, k.loc, k.addf(mean, k.constant(epsilon)));
   return k.divf(k.constant(1.0f), root);
 }
 
 /// Sum over a row of what `term` makes of each vector of it.
 Value rowSum(KernelBuilder &k, Value matrix, Value row, Value extent,
              function_ref<Value(Value x, Value mask, Value sum)> term) {
-  Values sums = k.chunks(
-      extent, k.splat(0.0f),
-      [&](Value offset, Value mask, ValueRange carried) -> Values {
-        return {term(k.loadVector(matrix, {row, offset}, mask), mask,
-                     carried[0])};
-      });
+  Values sums =
+      k.chunks(extent, k.splat(0.0f),
+               [&](Value offset, Value mask, ValueRange carried) -> Values {
+                 return {term(k.loadVector(matrix, {row, offset}, mask), mask,
+                              carried[0])};
+               });
   return k.sum(sums[0]);
 }
 
@@ -97,11 +97,9 @@ void ganq::lowerRmsNorm(OpBuilder &builder, KernelLibrary &library,
               rowSum(k, x, row, extent, [&](Value value, Value, Value sum) {
                 return k.fma(value, value, sum);
               });
-          Value factor =
-              k.splat(inverseRoot(k, squares, extent, epsilon));
+          Value factor = k.splat(inverseRoot(k, squares, extent, epsilon));
           k.chunks(extent, [&](Value offset, Value mask) {
-            Value value =
-                k.mulf(k.loadVector(x, {row, offset}, mask), factor);
+            Value value = k.mulf(k.loadVector(x, {row, offset}, mask), factor);
             if (args.size() > 2)
               value = k.mulf(value, k.loadVector(args[2], offset, mask));
             k.storeVector(value, out, {row, offset}, mask);
@@ -146,12 +144,11 @@ void ganq::lowerLayerNorm(OpBuilder &builder, KernelLibrary &library,
               k, x, row, extent, [&](Value value, Value mask, Value sum) {
                 Value centered = k.subf(value, mean);
                 if (mask)
-                  centered = arith::SelectOp::create(
-                      k.builder, k.loc, mask, centered, k.splat(0.0f));
+                  centered = arith::SelectOp::create(k.builder, k.loc, mask,
+                                                     centered, k.splat(0.0f));
                 return k.fma(centered, centered, sum);
               });
-          Value factor =
-              k.splat(inverseRoot(k, squares, extent, epsilon));
+          Value factor = k.splat(inverseRoot(k, squares, extent, epsilon));
           k.chunks(extent, [&](Value offset, Value mask) {
             Value value = k.mulf(
                 k.subf(k.loadVector(x, {row, offset}, mask), mean), factor);
@@ -176,23 +173,22 @@ void ganq::lowerSwiglu(OpBuilder &builder, KernelLibrary &library,
   Value blocks = arith::CeilDivUIOp::create(
       builder, loc, elements,
       arith::ConstantIndexOp::create(builder, loc, kBlock));
-  library.call(
-      builder, loc, "swiglu", kernelKey(inputs), blocks, inputs,
-      staticElements(op.getOut()),
-      [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {
-        Value begin = k.mul(lo, kBlock);
-        Value end = k.min(k.mul(hi, kBlock), k.dim(args[2], 0));
-        k.chunks(k.max(k.sub(end, begin), k.index(0)),
-                 [&](Value offset, Value mask) {
-                   Value at = k.add(begin, offset);
-                   Value gate = k.loadVector(args[0], at, mask);
-                   Value up = k.loadVector(args[1], at, mask);
-                   Value denominator =
-                       k.addf(k.splat(1.0f), k.exp(k.negf(gate)));
-                   k.storeVector(k.mulf(k.divf(gate, denominator), up), args[2],
-                                 at, mask);
-                 });
-      });
+  library.call(builder, loc, "swiglu", kernelKey(inputs), blocks, inputs,
+               staticElements(op.getOut()),
+               [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {
+                 Value begin = k.mul(lo, kBlock);
+                 Value end = k.min(k.mul(hi, kBlock), k.dim(args[2], 0));
+                 k.chunks(k.max(k.sub(end, begin), k.index(0)),
+                          [&](Value offset, Value mask) {
+                            Value at = k.add(begin, offset);
+                            Value gate = k.loadVector(args[0], at, mask);
+                            Value up = k.loadVector(args[1], at, mask);
+                            Value denominator =
+                                k.addf(k.splat(1.0f), k.exp(k.negf(gate)));
+                            k.storeVector(k.mulf(k.divf(gate, denominator), up),
+                                          args[2], at, mask);
+                          });
+               });
 }
 
 void ganq::lowerRope(OpBuilder &builder, KernelLibrary &library, RopeOp op) {
@@ -247,9 +243,8 @@ void ganq::lowerRope(OpBuilder &builder, KernelLibrary &library, RopeOp op) {
 void ganq::lowerPositionRows(OpBuilder &builder, KernelLibrary &library,
                              PositionRowsOp op) {
   Location loc = op.getLoc();
-  SmallVector<Value> inputs{op.getTable(),
-                            withDynamicRows(builder, loc, op.getOut()),
-                            op.getPast()};
+  SmallVector<Value> inputs{
+      op.getTable(), withDynamicRows(builder, loc, op.getOut()), op.getPast()};
   library.call(builder, loc, "position_rows", kernelKey(inputs), op.getCount(),
                inputs, staticElements(op.getOut()),
                [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {
@@ -280,8 +275,7 @@ void ganq::lowerKvUpdate(OpBuilder &builder, KernelLibrary &library,
                    k.loop(k.index(0), k.dim(value, 2), 1, [&](Value s) {
                      Value t = k.add(s, args[2]);
                      copyElements(k, k.dim(value, 3), [&](Value d) {
-                       copyElement(k, value, {b, h, s, d}, cache,
-                                   {b, h, t, d});
+                       copyElement(k, value, {b, h, s, d}, cache, {b, h, t, d});
                      });
                    });
                  });

@@ -31,7 +31,8 @@ Expected<CpuTarget> CpuTarget::get(StringRef name) {
   }
   if (name != "host")
     return createStringError("expected the cpu to be one of " +
-                             join(getNames(), ", ") + ", but got `" + name + "`");
+                             join(getNames(), ", ") + ", but got `" + name +
+                             "`");
 
   StringMap<bool> host = sys::getHostCPUFeatures();
   auto has = [&](StringRef feature) { return host.lookup(feature); };
@@ -42,8 +43,8 @@ Expected<CpuTarget> CpuTarget::get(StringRef name) {
   target.cpu = sys::getHostCPUName().str();
   target.avx512 = all_of(kAvx512Features, has);
   for (const auto &feature : host)
-    target.features.push_back(((feature.second ? "+" : "-") + feature.first())
-                                  .str());
+    target.features.push_back(
+        ((feature.second ? "+" : "-") + feature.first()).str());
   llvm::sort(target.features);
   return target;
 }

@@ -146,8 +146,7 @@ static Expected<std::vector<char>> link(llvm::ArrayRef<char> object) {
           llvm::sys::fs::createUniqueDirectory("ganq-link", folder))
     return createStringError("cannot create a temporary folder: " +
                              code.message());
-  llvm::scope_exit cleanup(
-      [&] { llvm::sys::fs::remove_directories(folder); });
+  llvm::scope_exit cleanup([&] { llvm::sys::fs::remove_directories(folder); });
   auto file = [&](llvm::StringRef name) {
     llvm::SmallString<128> path(folder);
     llvm::sys::path::append(path, name);
@@ -158,21 +157,19 @@ static Expected<std::vector<char>> link(llvm::ArrayRef<char> object) {
   if (Error error = writeFile(objectPath, object))
     return std::move(error);
 
-  llvm::StringRef args[] = {*linker,         "-shared",    "-nostdlib",
-                            "--build-id=none", "--strip-debug", "-z",
-                            "noexecstack",   "-soname",    "ganq_module.so",
-                            "-o",            soPath,       objectPath};
-  std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(""),
-                                                llvm::StringRef(logPath),
-                                                llvm::StringRef(logPath)};
+  llvm::StringRef args[] = {
+      *linker,          "-shared", "-nostdlib",   "--build-id=none",
+      "--strip-debug",  "-z",      "noexecstack", "-soname",
+      "ganq_module.so", "-o",      soPath,        objectPath};
+  std::optional<llvm::StringRef> redirects[] = {
+      llvm::StringRef(""), llvm::StringRef(logPath), llvm::StringRef(logPath)};
   std::string message;
   int status = llvm::sys::ExecuteAndWait(*linker, args, std::nullopt, redirects,
                                          0, 0, &message);
   if (status != 0) {
     if (auto log = llvm::MemoryBuffer::getFile(logPath))
       message += (*log)->getBuffer().trim();
-    return createStringError("linking with " + *linker +
-                             " failed: " + message);
+    return createStringError("linking with " + *linker + " failed: " + message);
   }
   auto buffer = llvm::MemoryBuffer::getFile(soPath, /*IsText=*/false,
                                             /*RequiresNullTerminator=*/false);
@@ -212,8 +209,8 @@ ganq::compileToSharedObject(ModuleOp module, const TargetOptions &options) {
   if (options.assembly) {
     std::unique_ptr<llvm::Module> copy = llvm::CloneModule(*native);
     llvm::SmallVector<char, 0> text;
-    if (Error error = emit(*copy, **machine,
-                           llvm::CodeGenFileType::AssemblyFile, text))
+    if (Error error =
+            emit(*copy, **machine, llvm::CodeGenFileType::AssemblyFile, text))
       return std::move(error);
     options.assembly->assign(text.begin(), text.end());
   }

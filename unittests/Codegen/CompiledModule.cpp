@@ -23,7 +23,8 @@ using namespace ganq::test;
 
 const ganq_host_api *ganq::test::getApi() {
   static const ganq_host_api api = {
-      GANQ_MODULE_ABI_VERSION, sizeof(ganq_host_api),
+      GANQ_MODULE_ABI_VERSION,
+      sizeof(ganq_host_api),
       [](ganq_parallel_fn fn, void *closure, int64_t count) {
         ++host.dispatches;
         std::vector<std::thread> threads;
@@ -77,8 +78,7 @@ CompiledModule::CompiledModule(llvm::StringRef text, llvm::StringRef cpu,
        (*module)->getAttrOfType<mlir::ArrayAttr>("ganq.parameters"))
     keys.push_back(llvm::cast<mlir::StringAttr>(key).str());
   module->walk([&](mlir::LLVM::LLVMFuncOp function) {
-    auto size =
-        function->getAttrOfType<mlir::IntegerAttr>("ganq.arena_bytes");
+    auto size = function->getAttrOfType<mlir::IntegerAttr>("ganq.arena_bytes");
     if (size)
       arenaBytes[function.getName().str()] = size.getInt();
   });

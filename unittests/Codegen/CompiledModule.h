@@ -32,8 +32,7 @@ inline Host host;
 const ganq_host_api *getApi();
 
 /// A row-major array of any rank that entries take and fill.
-template <typename T>
-struct Array {
+template <typename T> struct Array {
   std::vector<int64_t> shape;
   std::vector<T> values;
   std::vector<int64_t> descriptor;
@@ -99,8 +98,7 @@ public:
   void setParameters(const std::map<std::string, const void *> &byKey);
 
   /// Calls an entry; one that needs an arena gets it as its first argument.
-  void call(const std::string &name, std::vector<void *> args,
-            int threads = 1);
+  void call(const std::string &name, std::vector<void *> args, int threads = 1);
 
   void *handle = nullptr;
   std::vector<std::string> keys;
@@ -138,16 +136,16 @@ protected:
   }
 };
 
-inline std::string cpuTestName(
-    const ::testing::TestParamInfo<const char *> &info) {
+inline std::string
+cpuTestName(const ::testing::TestParamInfo<const char *> &info) {
   return llvm::StringRef(info.param).ends_with("4") ? "v4" : "v3";
 }
 
 } // namespace ganq::test
 
 #define GANQ_INSTANTIATE(SUITE)                                                \
-  INSTANTIATE_TEST_SUITE_P(                                                    \
-      Cpu, SUITE, ::testing::Values("x86-64-v3", "x86-64-v4"),                 \
-      ::ganq::test::cpuTestName)
+  INSTANTIATE_TEST_SUITE_P(Cpu, SUITE,                                         \
+                           ::testing::Values("x86-64-v3", "x86-64-v4"),        \
+                           ::ganq::test::cpuTestName)
 
 #endif // GANQ_UNITTESTS_CODEGEN_COMPILEDMODULE_H

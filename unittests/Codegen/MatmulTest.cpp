@@ -37,8 +37,8 @@ class MatmulTest : public CpuTest {
 protected:
   void runFloat(Shape s, const std::string &element, bool withBias,
                 bool dynamicRows = false) {
-    SCOPED_TRACE(llvm::formatv("{0}x{1}x{2} {3}", s.m, s.n, s.k, element)
-                     .str());
+    SCOPED_TRACE(
+        llvm::formatv("{0}x{1}x{2} {3}", s.m, s.n, s.k, element).str());
     std::string x =
         llvm::formatv("memref<{0}x{1}xf32>", rowsType(s, dynamicRows), s.k);
     std::string y =
@@ -123,8 +123,8 @@ protected:
         llvm::formatv("memref<{0}x{1}xf32>", rowsType(s, dynamicRows), s.n);
     std::string b = llvm::formatv("memref<{0}xf32>", s.n);
     std::string c = llvm::formatv("memref<{0}xi8>", codes.size());
-    std::string t = llvm::formatv("memref<{0}x{1}x{2}xf16>", padded, groups,
-                                  entries);
+    std::string t =
+        llvm::formatv("memref<{0}x{1}x{2}xf16>", padded, groups, entries);
     std::string g = llvm::formatv("memref<{0}x{1}x", padded, groups);
     std::string components =
         lut ? "%t = ganq.parameter \"t\" : " + t
