@@ -24,11 +24,14 @@ def RaiseOnnx : Pass<"ganq-raise-onnx", "::mlir::ModuleOp"> {
 
     A mask that depends on an input of the model stays an operand; when it is
     causal (or empty) for an attention mask of ones, `ganq.unpadded_mask` on the
-    attention says so.
+    attention says so. `ganq.max_context` on the function is the number of tokens
+    that its tables allow.
   }];
   let options = [
     Option<"maxContext", "max-context", "int64_t", "2048",
-           "Rows of the tables of positions when the model does not limit them">
+           "Rows of the tables of positions when the model does not limit them">,
+    Option<"modelDir", "model-dir", "std::string", "\".\"",
+           "Folder of the files that parameters name">
   ];
   let dependentDialects = ["::ganq::GanqDialect", "::ganq::onnx::OnnxDialect",
                            "::mlir::arith::ArithDialect",
@@ -36,6 +39,40 @@ def RaiseOnnx : Pass<"ganq-raise-onnx", "::mlir::ModuleOp"> {
   let statistics = [
     Statistic<"numRaised", "raised", "Groups of operators turned into ganq ops">
   ];
+}
+
+def CreateStepFunctions : Pass<"ganq-create-step-functions", "::mlir::ModuleOp"> {
+  let summary = "Derive @prefill and @decode from the @main of a language model";
+  let description = [{
+    When @main is a causal language model, clones it for `chunk` tokens
+    (@prefill) and for one token (@decode), batch 1, with static shapes and with
+    the keys and values in caches of the greatest context:
+
+    ```mlir
+    func.func @decode(%tokens: tensor<1x1xi64>, %past: index,
+                      %key: tensor<1x4x512x8xf32>, ...)
+        -> (tensor<1x1x512xf32>, tensor<1x4x512x8xf32>, ...)
+    ```
+
+    A causal language model has one integer input [batch, sequence] of tokens,
+    one result of rank 3, and only causal attention; besides it may have inputs
+    for the attention mask (taken as ones), the positions (taken as the tokens'
+    places) and the caches. `ganq.state` on the module describes the caches.
+
+    In @main, `ganq.past_length` becomes 0 or the length of the cache inputs,
+    and `ganq.kv_append` a Concat. When the model is not recognised, a remark
+    says why, and only @main is left.
+  }];
+  let options = [
+    Option<"chunk", "chunk", "int64_t", "64", "Tokens of one call of @prefill">,
+    Option<"maxContext", "max-context", "int64_t", "0",
+           "Length of the caches; 0 takes what the model's tables of positions "
+           "allow, at most 2048">
+  ];
+  let dependentDialects = ["::ganq::GanqDialect", "::ganq::onnx::OnnxDialect",
+                           "::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect",
+                           "::mlir::tensor::TensorDialect"];
 }
 
 def PromoteStepResults

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Builder.h"
 #include "Patterns.h"
 #include "ganq/Transforms/Passes.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
@@ -30,10 +31,52 @@ struct RaiseOnnxPass : ganq::impl::RaiseOnnxBase<RaiseOnnxPass> {
     return applyPatternsGreedily(getOperation(), std::move(patterns), config);
   }
 
+  /// Attention, rotary embedding and positions, whose meaning needs the whole
+  /// model.
+  void raiseModel(func::FuncOp func) {
+    if (!func.getBody().hasOneBlock())
+      return;
+    ModelBuilder model(func, maxContext,
+                       onnx::readParametersFrom(modelDir.getValue()));
+    auto forEach = [&](function_ref<void(Operation *)> raise) {
+      SmallVector<Operation *> operations;
+      for (Operation &op : func.getBody().front())
+        operations.push_back(&op);
+      for (Operation *op : operations)
+        raise(op);
+    };
+    auto isLive = [](Operation *op) {
+      return !op->use_empty() && !onnx::getOpName(op).empty();
+    };
+    forEach([&](Operation *op) {
+      if (isLive(op))
+        raiseRope(model, op) || raiseRotaryEmbedding(model, op);
+    });
+    forEach([&](Operation *op) {
+      if (isLive(op))
+        raiseAttention(model, op) || raiseFusedAttention(model, op);
+    });
+    // The tables of masks and angles that are recognised are gone by now.
+    eraseDeadOps(func);
+    forEach([&](Operation *op) {
+      if (isLive(op))
+        raisePositions(model, op);
+    });
+    eraseDeadOps(func);
+    OpBuilder builder(func);
+    if (llvm::any_of(func.getOps<PastLengthOp>(), [](auto) { return true; }))
+      func->setAttr("ganq.max_context",
+                    builder.getI64IntegerAttr(model.getProbe().getContext()));
+  }
+
   void runOnOperation() override {
+    for (auto func : getOperation().getOps<func::FuncOp>())
+      if (!func.isExternal())
+        raiseModel(func);
     if (failed(rewrite([](RewritePatternSet &patterns) {
           populateMatmulPatterns(patterns);
           populateNormPatterns(patterns);
+          populateRopePatterns(patterns);
           populateSwigluPatterns(patterns);
         })))
       return signalPassFailure();
