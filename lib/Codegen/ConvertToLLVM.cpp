@@ -359,7 +359,8 @@ struct ConvertToLLVMPass : ganq::impl::ConvertToLLVMBase<ConvertToLLVMPass> {
     populateFuncToLLVMConversionPatterns(converter, patterns);
     populateFinalizeMemRefToLLVMConversionPatterns(converter, patterns);
     populateMathToLLVMConversionPatterns(converter, patterns);
-    populateMathToLibmConversionPatterns(patterns, PatternBenefit(1));
+    // Only for what has no intrinsic: an instruction beats a call.
+    populateMathToLibmConversionPatterns(patterns, PatternBenefit(0));
     ub::populateUBToLLVMConversionPatterns(converter, patterns);
     vector::populateVectorRankReducingFMAPattern(patterns);
     vector::populateVectorInsertExtractStridedSliceTransforms(patterns);

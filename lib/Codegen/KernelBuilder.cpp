@@ -186,6 +186,22 @@ Value KernelBuilder::loadVector(Value memref, ValueRange indices, Value mask) {
   auto type = VectorType::get({kLanes}, element);
   if (!mask)
     return extend(vector::LoadOp::create(builder, loc, type, memref, indices));
+  if (element.isBF16()) {
+    Value result = splat(0.0f), zero = constant(0.0f);
+    forEachLane(indices, mask, [&](int64_t lane, Value bit, ValueRange at) {
+      auto branch = scf::IfOp::create(builder, loc, f32, bit,
+                                      /*withElseRegion=*/true);
+      OpBuilder::InsertionGuard guard(builder);
+      builder.setInsertionPointToStart(branch.thenBlock());
+      scf::YieldOp::create(builder, loc, load(memref, at));
+      builder.setInsertionPointToStart(branch.elseBlock());
+      scf::YieldOp::create(builder, loc, zero);
+      builder.setInsertionPointAfter(branch);
+      result = vector::InsertOp::create(builder, loc, branch.getResult(0),
+                                        result, lane);
+    });
+    return result;
+  }
   Value zero =
       arith::ConstantOp::create(builder, loc, builder.getZeroAttr(type));
   return extend(vector::MaskedLoadOp::create(builder, loc, type, memref,
@@ -194,11 +210,29 @@ Value KernelBuilder::loadVector(Value memref, ValueRange indices, Value mask) {
 void KernelBuilder::storeVector(Value value, Value memref, ValueRange indices,
                                 Value mask) {
   Type element = cast<MemRefType>(memref.getType()).getElementType();
+  if (mask && element.isBF16()) {
+    forEachLane(indices, mask, [&](int64_t lane, Value bit, ValueRange at) {
+      when(bit, [&] {
+        store(vector::ExtractOp::create(builder, loc, value, lane), memref, at);
+      });
+    });
+    return;
+  }
   value = truncate(value, element);
   if (mask)
     vector::MaskedStoreOp::create(builder, loc, memref, indices, mask, value);
   else
     vector::StoreOp::create(builder, loc, value, memref, indices);
+}
+void KernelBuilder::forEachLane(
+    ValueRange indices, Value mask,
+    function_ref<void(int64_t, Value, ValueRange)> body) {
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    Value bit = vector::ExtractOp::create(builder, loc, mask, lane);
+    Values at(indices);
+    at.back() = add(at.back(), lane);
+    body(lane, bit, at);
+  }
 }
 Value KernelBuilder::scratch(ArrayRef<int64_t> shape) {
   OpBuilder::InsertionGuard guard(builder);

@@ -99,6 +99,12 @@ public:
   chunks(Value extent, mlir::ValueRange inits,
          llvm::function_ref<Values(Value, Value, mlir::ValueRange)> body);
   void chunks(Value extent, llvm::function_ref<void(Value, Value)> body);
+
+private:
+  /// Masked access to bf16, for which LLVM would call into compiler-rt.
+  void
+  forEachLane(mlir::ValueRange indices, Value mask,
+              llvm::function_ref<void(int64_t, Value, mlir::ValueRange)> body);
 };
 
 /// The kernels of a module: private functions (lo, hi, inputs...), one for each

@@ -9,6 +9,7 @@
 #include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
 #include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
 #include "mlir/Conversion/VectorToSCF/VectorToSCF.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassOptions.h"
@@ -27,6 +28,10 @@ void ganq::buildCpuLoweringPipeline(OpPassManager &manager,
   manager.addPass(createOutlineParallel());
   manager.addPass(createLowerTableLookup({options.cpu}));
   manager.addNestedPass<func::FuncOp>(createConvertVectorToSCFPass());
+  // No processor here computes in bf16.
+  manager.addNestedPass<func::FuncOp>(
+      arith::createArithEmulateUnsupportedFloats(
+          {SmallVector<std::string>{"bf16"}, "f32"}));
   manager.addNestedPass<func::FuncOp>(createLowerMath());
   manager.addPass(memref::createExpandOpsPass());
   manager.addPass(memref::createExpandStridedMetadataPass());
