@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ganq/Onnx/Binding.h"
 #include "ganq/Onnx/Evaluate.h"
 #include "ganq/Onnx/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"

@@ -4,7 +4,6 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ganq/Onnx/Evaluate.h"
 #include "ganq/Onnx/Import.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "llvm/Support/CommandLine.h"

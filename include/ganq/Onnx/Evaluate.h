@@ -120,6 +120,8 @@ public:
   int64_t getMaxElements() const { return maxElements; }
 
 private:
+  mlir::AffineExpr parseDim(llvm::StringRef text,
+                            const llvm::StringMap<int64_t> &sizes);
   mlir::LogicalResult evaluateOp(mlir::Operation *op);
   llvm::SmallVector<mlir::Value> getMissing(mlir::Operation *op);
   mlir::Block *getTakenBranch(mlir::Operation *op);
@@ -133,10 +135,6 @@ private:
   llvm::DenseMap<mlir::Value, AbstractTensor> known;
   llvm::DenseMap<mlir::AffineExpr, mlir::AffineExpr> simplified;
 };
-
-/// Reads "name=size". On failure, returns false and sets `error`.
-bool parseBinding(llvm::StringRef text, std::pair<std::string, int64_t> &result,
-                  std::string &error);
 
 /// Reads weights from files below `folder`.
 Evaluator::ReadParameter readParametersFrom(llvm::StringRef folder);

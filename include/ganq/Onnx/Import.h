@@ -7,6 +7,7 @@
 #ifndef GANQ_ONNX_IMPORT_H
 #define GANQ_ONNX_IMPORT_H
 
+#include "ganq/Onnx/Binding.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "llvm/ADT/StringRef.h"

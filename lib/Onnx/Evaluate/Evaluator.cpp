@@ -7,6 +7,7 @@
 #include "Rules.h"
 #include "ganq/IR/GanqDialect.h"
 #include "llvm/ADT/SmallString.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
@@ -281,6 +282,34 @@ void Evaluator::bind(Value value, AbstractTensor tensor) {
   known[value] = std::move(tensor);
 }
 
+/// Exporters also write sums, such as `past_length + length`.
+AffineExpr Evaluator::parseDim(StringRef text,
+                               const llvm::StringMap<int64_t> &sizes) {
+  auto isName = [](StringRef term) {
+    return !term.empty() && llvm::all_of(term, [](char c) {
+      return llvm::isAlnum(c) || c == '_' || c == '.';
+    });
+  };
+  llvm::SmallVector<StringRef> terms;
+  text.split(terms, '+');
+  for (StringRef &term : terms)
+    term = term.trim();
+  if (sizes.contains(text) || !llvm::all_of(terms, isName))
+    terms = {text};
+  AffineExpr sum = getConstant(0);
+  for (StringRef term : terms) {
+    auto size = sizes.find(term);
+    int64_t number = 0;
+    if (size != sizes.end())
+      sum = sum + size->second;
+    else if (terms.size() > 1 && !term.getAsInteger(10, number))
+      sum = sum + number;
+    else
+      sum = sum + getSymbol(term);
+  }
+  return simplify(sum);
+}
+
 void Evaluator::bindArguments(func::FuncOp function,
                               const llvm::StringMap<int64_t> &sizes) {
   for (BlockArgument arg : function.getArguments()) {
@@ -292,9 +321,7 @@ void Evaluator::bindArguments(func::FuncOp function,
         auto name = dyn_cast<StringAttr>(attr);
         if (!name || name.empty() || getConstantValue(expr))
           continue;
-        auto size = sizes.find(name.getValue());
-        expr = size == sizes.end() ? getSymbol(name.getValue())
-                                   : getConstant(size->second);
+        expr = parseDim(name.getValue(), sizes);
       }
     bind(arg, std::move(tensor));
   }

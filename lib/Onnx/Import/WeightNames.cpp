@@ -41,7 +41,7 @@ std::string ganq::onnx::getFoldedFrom(const ::onnx::ValueInfoProto &info) {
 static bool isMadeUp(StringRef name) {
   static const llvm::Regex pattern(
       "^(.*::.*|[0-9]+|(val|t|v|w|node|const|constant|Constant|tensor|"
-      "initializer|fused)_?[0-9]*)$");
+      "initializer|fused)_?[0-9]+)$");
   return pattern.match(name);
 }
 
