@@ -28,11 +28,7 @@ struct LowerMathPass : ganq::impl::LowerMathBase<LowerMathPass> {
     };
     populateMathF32ExpansionPatterns(patterns, approximated);
     populateMathPolynomialApproximationPatterns(patterns, approximated);
-    math::populateExpansionPatterns(
-        patterns,
-        {math::RsqrtOp::getOperationName(), math::ClampFOp::getOperationName(),
-         math::FPowIOp::getOperationName(), math::AsinhOp::getOperationName(),
-         math::AcoshOp::getOperationName(), math::AtanhOp::getOperationName()});
+    math::populateExpansionPatterns(patterns, {"clampf", "fpowi", "rsqrt"});
     arith::populateCeilFloorDivExpandOpsPatterns(patterns);
     arith::populateExpandBFloat16Patterns(patterns);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
