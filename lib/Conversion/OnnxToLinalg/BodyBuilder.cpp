@@ -32,9 +32,9 @@ Value BodyBuilder::integer(Type type, int64_t value) {
 Value BodyBuilder::limit(Type type, bool largest, bool isUnsigned) {
   if (auto floatType = dyn_cast<FloatType>(type))
     return arith::ConstantOp::create(
-        *this, FloatAttr::get(floatType,
-                              APFloat::getInf(floatType.getFloatSemantics(),
-                                              /*Negative=*/!largest)));
+        *this,
+        FloatAttr::get(floatType, APFloat::getInf(floatType.getFloatSemantics(),
+                                                  /*Negative=*/!largest)));
   unsigned width = type.getIntOrFloatBitWidth();
   if (width == 1)
     isUnsigned = true;
@@ -68,8 +68,7 @@ Value BodyBuilder::div(Value a, Value b, bool isUnsigned) {
   Value zero = integer(type, 0), one = integer(type, 1);
   Value isZero = compare(Compare::EQ, b, zero);
   if (isUnsigned) {
-    Value quotient =
-        arith::DivUIOp::create(*this, a, select(isZero, one, b));
+    Value quotient = arith::DivUIOp::create(*this, a, select(isZero, one, b));
     return select(isZero, zero, quotient);
   }
   // The smallest value by -1 overflows, which traps; negate instead.
@@ -110,8 +109,8 @@ Value BodyBuilder::compare(Compare predicate, Value a, Value b,
   }
   constexpr I signedOnes[] = {I::eq, I::ne, I::slt, I::sle, I::sgt, I::sge};
   constexpr I unsignedOnes[] = {I::eq, I::ne, I::ult, I::ule, I::ugt, I::uge};
-  I chosen = (isUnsigned ? unsignedOnes
-                         : signedOnes)[static_cast<int>(predicate)];
+  I chosen =
+      (isUnsigned ? unsignedOnes : signedOnes)[static_cast<int>(predicate)];
   return arith::CmpIOp::create(*this, chosen, a, b);
 }
 
@@ -159,9 +158,10 @@ Value BodyBuilder::cast(Value value, Type to, bool fromUnsigned,
   if (fromFloat) {
     // Through 64 bits, where numbers that do not fit wrap.
     Type wide = getI64Type();
-    Value number = toUnsigned && toWidth == 64
-                       ? arith::FPToUIOp::create(*this, wide, value).getResult()
-                       : arith::FPToSIOp::create(*this, wide, value).getResult();
+    Value number =
+        toUnsigned && toWidth == 64
+            ? arith::FPToUIOp::create(*this, wide, value).getResult()
+            : arith::FPToSIOp::create(*this, wide, value).getResult();
     return toWidth == 64
                ? number
                : arith::TruncIOp::create(*this, to, number).getResult();

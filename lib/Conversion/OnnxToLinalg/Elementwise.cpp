@@ -52,9 +52,8 @@ static Value geluTanh(BodyBuilder &s, Value x) {
 /// log(1 + exp(x)) without overflow.
 static Value softplus(BodyBuilder &s, Value x) {
   Value zero = number(s, x, 0);
-  Value tail =
-      math::Log1pOp::create(s, math::ExpOp::create(
-                                   s, s.neg(math::AbsFOp::create(s, x))));
+  Value tail = math::Log1pOp::create(
+      s, math::ExpOp::create(s, s.neg(math::AbsFOp::create(s, x))));
   return s.add(s.max(x, zero), tail);
 }
 
@@ -62,11 +61,11 @@ static Value isInf(BodyBuilder &s, Value x, Lowering &l) {
   Type type = x.getType();
   Value result = s.constant(s.getI1Type(), 0);
   if (l.getInt("detect_positive", 1))
-    result = s.orBits(
-        result, s.compare(Compare::EQ, x, s.limit(type, true, false)));
+    result =
+        s.orBits(result, s.compare(Compare::EQ, x, s.limit(type, true, false)));
   if (l.getInt("detect_negative", 1))
-    result = s.orBits(
-        result, s.compare(Compare::EQ, x, s.limit(type, false, false)));
+    result = s.orBits(result,
+                      s.compare(Compare::EQ, x, s.limit(type, false, false)));
   return result;
 }
 
@@ -133,14 +132,10 @@ static const std::pair<const char *, Unary> kUnary[] = {
      }},
     {"Neg", [](BodyBuilder &s, Value x, Lowering &) { return s.neg(x); }},
     {"Not", [](BodyBuilder &s, Value x, Lowering &) { return s.notBool(x); }},
-    {"Reciprocal",
-     [](BodyBuilder &s, Value x, Lowering &) {
-       return s.div(number(s, x, 1), x);
-     }},
-    {"Relu",
-     [](BodyBuilder &s, Value x, Lowering &) {
-       return s.max(x, number(s, x, 0));
-     }},
+    {"Reciprocal", [](BodyBuilder &s, Value x,
+                      Lowering &) { return s.div(number(s, x, 1), x); }},
+    {"Relu", [](BodyBuilder &s, Value x,
+                Lowering &) { return s.max(x, number(s, x, 0)); }},
     {"Round", unaryMath<math::RoundEvenOp>},
     {"Selu",
      [](BodyBuilder &s, Value x, Lowering &l) {
@@ -166,8 +161,7 @@ static const std::pair<const char *, Unary> kUnary[] = {
        if (l.isUnsigned(0))
          return s.select(positive, one, zero);
        Value negative = s.compare(Compare::LT, x, zero);
-       return s.select(positive, one,
-                       s.select(negative, number(s, x, -1), x));
+       return s.select(positive, one, s.select(negative, number(s, x, -1), x));
      }},
     {"Sin", unaryMath<math::SinOp>},
     {"Sinh", unaryMath<math::SinhOp>},
@@ -202,10 +196,8 @@ static const std::pair<const char *, Unary> kUnary[] = {
 /// Operators with a boolean result.
 static const std::pair<const char *, Unary> kUnaryTests[] = {
     {"IsInf", isInf},
-    {"IsNaN",
-     [](BodyBuilder &s, Value x, Lowering &) {
-       return s.compare(Compare::NE, x, x);
-     }},
+    {"IsNaN", [](BodyBuilder &s, Value x,
+                 Lowering &) { return s.compare(Compare::NE, x, x); }},
 };
 
 //===----------------------------------------------------------------------===//
@@ -225,10 +217,10 @@ static Value modulo(BodyBuilder &s, Value x, Value y, Lowering &l) {
   rest = s.select(s.compare(Compare::EQ, y, zero), zero, rest);
   if (isUnsigned || l.getInt("fmod", 0))
     return rest;
-  Value differs = s.andBits(
-      s.compare(Compare::NE, rest, zero),
-      arith::XOrIOp::create(s, s.compare(Compare::LT, rest, zero),
-                            s.compare(Compare::LT, y, zero)));
+  Value differs =
+      s.andBits(s.compare(Compare::NE, rest, zero),
+                arith::XOrIOp::create(s, s.compare(Compare::LT, rest, zero),
+                                      s.compare(Compare::LT, y, zero)));
   return s.select(differs, s.add(rest, y), rest);
 }
 
@@ -244,8 +236,9 @@ static Value power(BodyBuilder &s, Value x, Value y, Lowering &l) {
   }
   if (isa<FloatType>(y.getType())) {
     Type f64 = s.getF64Type();
-    Value result = math::PowFOp::create(s, s.cast(x, f64, l.isUnsigned(0), false),
-                                        s.cast(y, f64, false, false));
+    Value result =
+        math::PowFOp::create(s, s.cast(x, f64, l.isUnsigned(0), false),
+                             s.cast(y, f64, false, false));
     return s.cast(result, type, false, l.isUnsigned(0));
   }
   // Squaring: the bits of the exponent, low ones first.
@@ -276,16 +269,16 @@ static Value shiftBits(BodyBuilder &s, Value x, Value y, Lowering &l) {
   Value fits = s.compare(Compare::LT, y, width, /*isUnsigned=*/true);
   Value zero = s.integer(type, 0);
   Value amount = s.select(fits, y, zero);
-  Value shifted =
-      ganq::onnx::getString(l.op, "direction") == "LEFT"
-          ? arith::ShLIOp::create(s, x, amount).getResult()
-          : arith::ShRUIOp::create(s, x, amount).getResult();
+  Value shifted = ganq::onnx::getString(l.op, "direction") == "LEFT"
+                      ? arith::ShLIOp::create(s, x, amount).getResult()
+                      : arith::ShRUIOp::create(s, x, amount).getResult();
   return s.select(fits, shifted, zero);
 }
 
 template <Compare predicate>
 static Value comparison(BodyBuilder &s, Value x, Value y, Lowering &l) {
-  return s.compare(predicate, x, y, l.isUnsigned(0) || x.getType().isInteger(1));
+  return s.compare(predicate, x, y,
+                   l.isUnsigned(0) || x.getType().isInteger(1));
 }
 static Value bitwiseAnd(BodyBuilder &s, Value x, Value y, Lowering &) {
   return s.andBits(x, y);
@@ -306,10 +299,8 @@ static const std::pair<const char *, Binary> kBinary[] = {
     {"BitwiseAnd", bitwiseAnd},
     {"BitwiseOr", bitwiseOr},
     {"BitwiseXor", bitwiseXor},
-    {"Div",
-     [](BodyBuilder &s, Value x, Value y, Lowering &l) {
-       return s.div(x, y, l.isUnsigned(0));
-     }},
+    {"Div", [](BodyBuilder &s, Value x, Value y,
+               Lowering &l) { return s.div(x, y, l.isUnsigned(0)); }},
     {"Mod", modulo},
     {"Mul",
      [](BodyBuilder &s, Value x, Value y, Lowering &) { return s.mul(x, y); }},
@@ -322,10 +313,8 @@ static const std::pair<const char *, Binary> kBinary[] = {
     {"Pow", power},
     {"Sub",
      [](BodyBuilder &s, Value x, Value y, Lowering &) { return s.sub(x, y); }},
-    {"SwiGLU",
-     [](BodyBuilder &s, Value x, Value y, Lowering &) {
-       return s.mul(s.mul(x, sigmoid(s, x)), y);
-     }},
+    {"SwiGLU", [](BodyBuilder &s, Value x, Value y,
+                  Lowering &) { return s.mul(s.mul(x, sigmoid(s, x)), y); }},
     {"Xor", bitwiseXor},
     {"com.microsoft.BiasGelu",
      [](BodyBuilder &s, Value x, Value bias, Lowering &) {
@@ -347,8 +336,7 @@ static const std::pair<const char *, Binary> kComparisons[] = {
 
 /// Finds an operator's entry; tables are searched by name.
 template <typename Fn, size_t n>
-static Fn find(const std::pair<const char *, Fn> (&entries)[n],
-               Operation *op) {
+static Fn find(const std::pair<const char *, Fn> (&entries)[n], Operation *op) {
   StringRef name = getOpName(op);
   for (const auto &[key, fn] : entries)
     if (name == key)
@@ -367,15 +355,14 @@ static LogicalResult requireSameElements(Lowering &l) {
 
 static LogicalResult lowerUnary(Lowering &l) {
   Unary fn = find(kUnary, l.op);
-  static constexpr StringLiteral integerOps[] = {
-      "Abs", "BitwiseNot", "Neg", "Not", "Relu", "Sign"};
+  static constexpr StringLiteral integerOps[] = {"Abs", "BitwiseNot", "Neg",
+                                                 "Not", "Relu",       "Sign"};
   if (!isa<FloatType>(l.element(0)) &&
       !llvm::is_contained(integerOps, getOpName(l.op)))
     return l.unsupported("an operand of integers");
   FailureOr<Value> result =
-      l.map(l.operand(0), l.element(0), [&](BodyBuilder &s, ValueRange v) {
-        return fn(s, v[0], l);
-      });
+      l.map(l.operand(0), l.element(0),
+            [&](BodyBuilder &s, ValueRange v) { return fn(s, v[0], l); });
   return failed(result) ? failure() : l.setResult(*result, l.isUnsigned(0));
 }
 
@@ -384,9 +371,8 @@ static LogicalResult lowerUnaryTest(Lowering &l) {
   if (!isa<FloatType>(l.element(0)))
     return l.unsupported("an operand of integers");
   FailureOr<Value> result =
-      l.map(l.operand(0), l.b.getI1Type(), [&](BodyBuilder &s, ValueRange v) {
-        return fn(s, v[0], l);
-      });
+      l.map(l.operand(0), l.b.getI1Type(),
+            [&](BodyBuilder &s, ValueRange v) { return fn(s, v[0], l); });
   return failed(result) ? failure() : l.setResult(*result);
 }
 
@@ -425,9 +411,8 @@ static LogicalResult lowerVariadic(Lowering &l) {
           value = name == "Max"   ? s.max(value, next, isUnsigned)
                   : name == "Min" ? s.min(value, next, isUnsigned)
                                   : s.add(value, next);
-        return name == "Mean"
-                   ? s.div(value, number(s, value, inputs.size()))
-                   : value;
+        return name == "Mean" ? s.div(value, number(s, value, inputs.size()))
+                              : value;
       });
   return failed(result) ? failure() : l.setResult(*result, isUnsigned);
 }

@@ -40,11 +40,10 @@ static LogicalResult lowerGather(Lowering &l) {
   shape.append(l.shapeOf(indices));
   shape.append(from.begin() + *axis + 1, from.end());
   Value size = l.toValue(from[*axis]);
-  Value result = l.generate(
-      shape, l.element(0), [&](BodyBuilder &s, ValueRange at) {
+  Value result =
+      l.generate(shape, l.element(0), [&](BodyBuilder &s, ValueRange at) {
         SmallVector<Value> position(at.take_front(*axis));
-        position.push_back(
-            loadIndex(s, indices, at.slice(*axis, count), size));
+        position.push_back(loadIndex(s, indices, at.slice(*axis, count), size));
         llvm::append_range(position, at.drop_front(*axis + count));
         return Lowering::load(s, data, position);
       });
@@ -91,8 +90,8 @@ static LogicalResult lowerGatherND(Lowering &l) {
   Shape shape(ArrayRef(index).drop_back());
   shape.append(from.begin() + batch + *depth, from.end());
   SmallVector<Value> sizes = l.toValues(from);
-  Value result = l.generate(
-      shape, l.element(0), [&](BodyBuilder &s, ValueRange at) {
+  Value result =
+      l.generate(shape, l.element(0), [&](BodyBuilder &s, ValueRange at) {
         SmallVector<Value> position;
         for (int64_t dim = 0; dim < batch; ++dim)
           position.push_back(s.min(at[dim], s.sub(sizes[dim], s.index(1))));
@@ -160,19 +159,20 @@ static LogicalResult lowerScatterElements(Lowering &l) {
   if (failed(checkUpdates(l, l.shapeOf(indices))))
     return failure();
   SmallVector<Value> sizes = l.toValues(l.shapeOf(data));
-  SmallVector<Value> result = l.b.loops(
-      l.toValues(l.shapeOf(indices)), data,
-      [&](BodyBuilder &s, ValueRange at, ValueRange carried) {
-        SmallVector<Value> position;
-        for (auto [i, size] : llvm::zip(at, sizes))
-          position.push_back(s.min(i, s.sub(size, s.index(1))));
-        position[*axis] = loadIndex(s, indices, at, sizes[*axis]);
-        Value old = tensor::ExtractOp::create(s, carried[0], position);
-        Value update = tensor::ExtractOp::create(s, updates, at);
-        Value next = combine(l, s, old, update);
-        return SmallVector<Value>{
-            tensor::InsertOp::create(s, next, carried[0], position)};
-      });
+  SmallVector<Value> result =
+      l.b.loops(l.toValues(l.shapeOf(indices)), data,
+                [&](BodyBuilder &s, ValueRange at, ValueRange carried) {
+                  SmallVector<Value> position;
+                  for (auto [i, size] : llvm::zip(at, sizes))
+                    position.push_back(s.min(i, s.sub(size, s.index(1))));
+                  position[*axis] = loadIndex(s, indices, at, sizes[*axis]);
+                  Value old =
+                      tensor::ExtractOp::create(s, carried[0], position);
+                  Value update = tensor::ExtractOp::create(s, updates, at);
+                  Value next = combine(l, s, old, update);
+                  return SmallVector<Value>{
+                      tensor::InsertOp::create(s, next, carried[0], position)};
+                });
   return l.setResult(result[0], l.isUnsigned(0));
 }
 
@@ -194,22 +194,23 @@ static LogicalResult lowerScatterND(Lowering &l) {
   if (failed(checkUpdates(l, wanted)))
     return failure();
   SmallVector<Value> sizes = l.toValues(from);
-  SmallVector<Value> result = l.b.loops(
-      l.toValues(wanted), data,
-      [&](BodyBuilder &s, ValueRange at, ValueRange carried) {
-        SmallVector<Value> position, where(at.take_front(outer));
-        where.push_back(Value());
-        for (int64_t k = 0; k < *depth; ++k) {
-          where.back() = s.index(k);
-          position.push_back(loadIndex(s, indices, where, sizes[k]));
-        }
-        llvm::append_range(position, at.drop_front(outer));
-        Value old = tensor::ExtractOp::create(s, carried[0], position);
-        Value update = tensor::ExtractOp::create(s, updates, at);
-        Value next = combine(l, s, old, update);
-        return SmallVector<Value>{
-            tensor::InsertOp::create(s, next, carried[0], position)};
-      });
+  SmallVector<Value> result =
+      l.b.loops(l.toValues(wanted), data,
+                [&](BodyBuilder &s, ValueRange at, ValueRange carried) {
+                  SmallVector<Value> position, where(at.take_front(outer));
+                  where.push_back(Value());
+                  for (int64_t k = 0; k < *depth; ++k) {
+                    where.back() = s.index(k);
+                    position.push_back(loadIndex(s, indices, where, sizes[k]));
+                  }
+                  llvm::append_range(position, at.drop_front(outer));
+                  Value old =
+                      tensor::ExtractOp::create(s, carried[0], position);
+                  Value update = tensor::ExtractOp::create(s, updates, at);
+                  Value next = combine(l, s, old, update);
+                  return SmallVector<Value>{
+                      tensor::InsertOp::create(s, next, carried[0], position)};
+                });
   return l.setResult(result[0], l.isUnsigned(0));
 }
 
@@ -230,8 +231,8 @@ static LogicalResult lowerOneHot(Lowering &l) {
   shape.insert(shape.begin() + *axis, size);
   Value off = tensor::ExtractOp::create(l.b, values, l.b.index(0));
   Value on = tensor::ExtractOp::create(l.b, values, l.b.index(1));
-  Value result = l.generate(
-      shape, l.element(2), [&](BodyBuilder &s, ValueRange at) {
+  Value result =
+      l.generate(shape, l.element(2), [&](BodyBuilder &s, ValueRange at) {
         SmallVector<Value> position(at);
         position.erase(position.begin() + *axis);
         Value index = tensor::ExtractOp::create(s, indices, position);
@@ -322,8 +323,8 @@ static LogicalResult lowerCompress(Lowering &l) {
         });
       });
   shape[axis] = kept[1];
-  Value result = l.generate(
-      shape, l.element(0), [&](BodyBuilder &s, ValueRange at) {
+  Value result =
+      l.generate(shape, l.element(0), [&](BodyBuilder &s, ValueRange at) {
         SmallVector<Value> position(at);
         position[axis] = tensor::ExtractOp::create(s, kept[0], at[axis]);
         return Lowering::load(s, input, position);
@@ -340,8 +341,8 @@ static LogicalResult lowerReverseSequence(Lowering &l) {
   Shape shape = l.shapeOf(input);
   SmallVector<Value> sizes = l.toValues(shape);
   Value last = l.b.sub(l.toValue(l.shapeOf(lengths)[0]), l.b.index(1));
-  Value result = l.generate(
-      shape, l.element(0), [&](BodyBuilder &s, ValueRange at) {
+  Value result =
+      l.generate(shape, l.element(0), [&](BodyBuilder &s, ValueRange at) {
         Value length =
             tensor::ExtractOp::create(s, lengths, s.min(at[batch], last));
         length = s.clamp(s.toIndex(length), s.index(0), sizes[time]);

@@ -186,8 +186,8 @@ LogicalResult Lowering::setResult(unsigned i, Value value, bool isUnsigned) {
       Shape shape = shapeOf(value);
       for (auto [index, size] : llvm::enumerate(sizes))
         if (type.isDynamicDim(index) && !ShapedType::isDynamic(size)) {
-          Value matches = b.compare(Compare::EQ, toValue(shape[index]),
-                                    b.index(size));
+          Value matches =
+              b.compare(Compare::EQ, toValue(shape[index]), b.index(size));
           assertThat(matches, "expected size " + llvm::Twine(size) +
                                   " in dimension " + llvm::Twine(index));
           shape[index] = b.getIndexAttr(size);
@@ -256,7 +256,9 @@ OpFoldResult Lowering::floorDiv(OpFoldResult a, OpFoldResult c) {
     return a;
   return combine(
       *this, a, c,
-      [](int64_t x, int64_t y) { return y ? llvm::divideFloorSigned(x, y) : 0; },
+      [](int64_t x, int64_t y) {
+        return y ? llvm::divideFloorSigned(x, y) : 0;
+      },
       [&](Value x, Value y) -> Value {
         Value isZero = b.compare(Compare::EQ, y, b.index(0));
         return arith::FloorDivSIOp::create(b, x,
@@ -320,8 +322,7 @@ FailureOr<Shape> Lowering::broadcast(ArrayRef<Shape> shapes) {
     for (Value value : known ? ArrayRef<Value>(dynamic)
                              : ArrayRef<Value>(dynamic).drop_front()) {
       Value isOne = b.compare(Compare::EQ, value, b.index(1));
-      Value agrees =
-          b.orBits(isOne, b.compare(Compare::EQ, value, current));
+      Value agrees = b.orBits(isOne, b.compare(Compare::EQ, value, current));
       if (!known)
         agrees = b.orBits(agrees, b.compare(Compare::EQ, current, b.index(1)));
       assertThat(agrees, "expected sizes that broadcast in dimension " +
@@ -433,7 +434,8 @@ Value Lowering::mapTo(const Shape &shape, ValueRange inputs, Type element,
           elements.push_back(load(inner, input, position));
         }
         Value value = body(inner, elements);
-        linalg::YieldOp::create(inner, inner.cast(value, element, false, false));
+        linalg::YieldOp::create(inner,
+                                inner.cast(value, element, false, false));
       });
   Value result = generic.getResult(0);
   state.shapes[result] = shape;
@@ -537,8 +539,8 @@ Value Lowering::reshape(Value input, const Shape &shape) {
     } else if (groups && type.getRank() < target.getRank()) {
       result = tensor::ExpandShapeOp::create(b, target, input, *groups);
     } else {
-      auto flatType = RankedTensorType::get({type.getNumElements()},
-                                            type.getElementType());
+      auto flatType =
+          RankedTensorType::get({type.getNumElements()}, type.getElementType());
       if (type.getRank() == 0)
         flat = tensor::ExpandShapeOp::create(
             b, flatType, flat, SmallVector<ReassociationIndices>());
@@ -561,8 +563,8 @@ Value Lowering::reshape(Value input, const Shape &shape) {
       assertThat(agrees, "expected as many elements as the operand has");
     }
     SmallVector<Value> values = toValues(shape);
-    auto shapeType = RankedTensorType::get(
-        {static_cast<int64_t>(shape.size())}, b.getIndexType());
+    auto shapeType = RankedTensorType::get({static_cast<int64_t>(shape.size())},
+                                           b.getIndexType());
     Value sizesTensor = tensor::FromElementsOp::create(b, shapeType, values);
     result = tensor::ReshapeOp::create(b, target, input, sizesTensor);
   }

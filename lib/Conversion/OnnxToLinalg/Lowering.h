@@ -19,8 +19,8 @@ using mlir::failed;
 using mlir::failure;
 using mlir::FailureOr;
 using mlir::LogicalResult;
-using mlir::OpFoldResult;
 using mlir::Operation;
+using mlir::OpFoldResult;
 using mlir::RankedTensorType;
 using mlir::SmallVector;
 using mlir::success;
@@ -181,11 +181,12 @@ void addMatMulLowerings(LoweringTable &table);
 void addNormalizationLowerings(LoweringTable &table);
 void addQuantizationLowerings(LoweringTable &table);
 void addWindowLowerings(LoweringTable &table);
+void addLossLowerings(LoweringTable &table);
 
 /// exp(x - max(x)) / sum(...) along `axis`; with `log` its logarithm.
 Value buildSoftmax(Lowering &l, Value input, int64_t axis, bool log);
-/// numpy.matmul of operands of rank 1 or more; sums in the type of `convert`'s
-/// results, which get the two elements of a product.
+/// numpy.matmul of operands of rank 1 or more. `product` gets two elements and
+/// gives a term of type `accumulator`.
 FailureOr<Value> buildMatMul(Lowering &l, Value a, Value c, Type accumulator,
                              Lowering::MapFn product);
 

@@ -12,7 +12,9 @@ using namespace mlir;
 using namespace ganq::lowering;
 using ganq::onnx::getOpName;
 
-static Value multiply(BodyBuilder &s, ValueRange v) { return s.mul(v[0], v[1]); }
+static Value multiply(BodyBuilder &s, ValueRange v) {
+  return s.mul(v[0], v[1]);
+}
 
 /// Both sizes of the inner dimension must agree.
 static LogicalResult checkInner(Lowering &l, OpFoldResult a, OpFoldResult c) {
@@ -133,9 +135,8 @@ static LogicalResult lowerMatMul(Lowering &l) {
   if (failed(checkElements(l)))
     return failure();
   Type element = l.element(0);
-  FailureOr<Value> result =
-      buildMatMul(l, l.operand(0), l.operand(1), getComputeType(element),
-                  multiply);
+  FailureOr<Value> result = buildMatMul(l, l.operand(0), l.operand(1),
+                                        getComputeType(element), multiply);
   if (failed(result))
     return failure();
   return l.setResult(l.castElements(*result, element), l.isUnsigned(0));
@@ -222,25 +223,23 @@ static FailureOr<Value> centre(Lowering &l, unsigned i, unsigned zeroPoint,
   Value wide = l.castElements(value, i32, l.isUnsigned(i), false);
   if (!l.hasOperand(zeroPoint))
     return wide;
-  Value zero = l.castElements(l.operand(zeroPoint), i32,
-                              l.isUnsigned(zeroPoint), false);
+  Value zero =
+      l.castElements(l.operand(zeroPoint), i32, l.isUnsigned(zeroPoint), false);
   if (perRow && Lowering::typeOf(zero).getRank() == 1 &&
       Lowering::typeOf(zero).getDimSize(0) != 1) {
     Shape shape = l.shapeOf(zero);
     shape.push_back(l.size(1));
     zero = l.reshape(zero, shape);
   }
-  return l.map({wide, zero}, i32, [](BodyBuilder &s, ValueRange v) {
-    return s.sub(v[0], v[1]);
-  });
+  return l.map({wide, zero}, i32,
+               [](BodyBuilder &s, ValueRange v) { return s.sub(v[0], v[1]); });
 }
 
 static LogicalResult lowerMatMulInteger(Lowering &l) {
   FailureOr<Value> a = centre(l, 0, 2, true), c = centre(l, 1, 3, false);
   if (failed(a) || failed(c))
     return failure();
-  FailureOr<Value> result =
-      buildMatMul(l, *a, *c, l.b.getI32Type(), multiply);
+  FailureOr<Value> result = buildMatMul(l, *a, *c, l.b.getI32Type(), multiply);
   return failed(result) ? failure() : l.setResult(*result);
 }
 

@@ -19,12 +19,12 @@ static Value buildMean(Lowering &l, Value input, ArrayRef<int64_t> axes) {
   for (int64_t axis : axes)
     count = l.mul(count, l.shapeOf(input)[axis]);
   Value number = l.b.cast(l.toValue(count), compute, false, false);
-  Value sum = l.reduce(
-      input, axes, l.b.constant(compute, 0),
-      [](BodyBuilder &s, ValueRange v) { return s.add(v[0], v[1]); });
-  return l.mapTo(l.shapeOf(sum), sum, compute, [&](BodyBuilder &s, ValueRange v) {
-    return s.div(v[0], number);
-  });
+  Value sum =
+      l.reduce(input, axes, l.b.constant(compute, 0),
+               [](BodyBuilder &s, ValueRange v) { return s.add(v[0], v[1]); });
+  return l.mapTo(
+      l.shapeOf(sum), sum, compute,
+      [&](BodyBuilder &s, ValueRange v) { return s.div(v[0], number); });
 }
 
 static Value buildMeanOfSquares(Lowering &l, Value input,
@@ -40,15 +40,17 @@ static Value buildMeanOfSquares(Lowering &l, Value input,
 static Value buildInverseRoot(Lowering &l, Value x, double epsilon) {
   Type type = Lowering::typeOf(x).getElementType();
   return l.mapTo(l.shapeOf(x), x, type, [&](BodyBuilder &s, ValueRange v) {
-    Value root = math::SqrtOp::create(s, s.add(v[0], s.constant(type, epsilon)));
+    Value root =
+        math::SqrtOp::create(s, s.add(v[0], s.constant(type, epsilon)));
     return s.div(s.constant(type, 1), root);
   });
 }
 
 static Value buildDifference(Lowering &l, Value x, Value mean) {
   Type type = Lowering::typeOf(mean).getElementType();
-  return l.mapTo(l.shapeOf(x), {x, mean}, type,
-                 [](BodyBuilder &s, ValueRange v) { return s.sub(v[0], v[1]); });
+  return l.mapTo(
+      l.shapeOf(x), {x, mean}, type,
+      [](BodyBuilder &s, ValueRange v) { return s.sub(v[0], v[1]); });
 }
 
 namespace {
@@ -175,7 +177,8 @@ static LogicalResult lowerBatchNorm(Lowering &l) {
 
 static LogicalResult lowerInstanceNorm(Lowering &l) {
   int64_t rank = l.rank(0);
-  auto axes = llvm::to_vector(llvm::seq<int64_t>(2, std::max<int64_t>(rank, 2)));
+  auto axes =
+      llvm::to_vector(llvm::seq<int64_t>(2, std::max<int64_t>(rank, 2)));
   FailureOr<Normalized> norm =
       buildNorm(l, l.operand(0), axes, l.getFloat("epsilon", 1e-5), true,
                 alongChannels(l, l.operand(1), rank),
@@ -202,10 +205,10 @@ static LogicalResult lowerLpNorm(Lowering &l) {
   Type element = l.element(0), compute = getComputeType(element);
   Value sum = l.reduce(l.operand(0), *axis, l.b.constant(compute, 0),
                        [&](BodyBuilder &s, ValueRange v) {
-                         Value term = euclidean
-                                          ? s.mul(v[0], v[0])
-                                          : math::AbsFOp::create(s, v[0])
-                                                .getResult();
+                         Value term =
+                             euclidean
+                                 ? s.mul(v[0], v[0])
+                                 : math::AbsFOp::create(s, v[0]).getResult();
                          return s.add(term, v[1]);
                        });
   Value result = l.mapTo(l.shapeOf(l.operand(0)), {l.operand(0), sum}, element,
@@ -227,8 +230,8 @@ static LogicalResult lowerLRN(Lowering &l) {
   Shape shape = l.shapeOf(input);
   Value channels = l.toValue(shape[1]);
   Type element = l.element(0), compute = getComputeType(element);
-  Value result = l.generate(
-      shape, element, [&](BodyBuilder &s, ValueRange indices) {
+  Value result =
+      l.generate(shape, element, [&](BodyBuilder &s, ValueRange indices) {
         Value first = s.sub(indices[1], s.index((size - 1) / 2));
         Value zero = s.constant(compute, 0);
         SmallVector<Value> sum = s.loops(
@@ -239,8 +242,7 @@ static LogicalResult lowerLRN(Lowering &l) {
               Value inside = inner.compare(Compare::LT, position[1], channels,
                                            /*isUnsigned=*/true);
               Value x = Lowering::loadIf(inner, inside, input, position, zero);
-              return SmallVector<Value>{
-                  inner.add(carried[0], inner.mul(x, x))};
+              return SmallVector<Value>{inner.add(carried[0], inner.mul(x, x))};
             });
         Value scale = s.constant(compute, l.getFloat("alpha", 1e-4) / size);
         Value base = s.add(s.constant(compute, l.getFloat("bias", 1)),
@@ -253,9 +255,9 @@ static LogicalResult lowerLRN(Lowering &l) {
 }
 
 void ganq::lowering::addNormalizationLowerings(LoweringTable &table) {
-  for (StringRef name :
-       {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization",
-        "com.microsoft.SimplifiedLayerNormalization"})
+  for (StringRef name : {"LayerNormalization", "RMSNormalization",
+                         "SimplifiedLayerNormalization",
+                         "com.microsoft.SimplifiedLayerNormalization"})
     table[name] = lowerLayerNorm;
   table["com.microsoft.SkipLayerNormalization"] = lowerSkipNorm;
   table["com.microsoft.SkipSimplifiedLayerNormalization"] = lowerSkipNorm;

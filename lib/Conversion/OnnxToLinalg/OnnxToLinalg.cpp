@@ -28,6 +28,7 @@ static const LoweringTable &getLowerings() {
     addNormalizationLowerings(result);
     addQuantizationLowerings(result);
     addWindowLowerings(result);
+    addLossLowerings(result);
     return result;
   }();
   return table;
@@ -81,9 +82,25 @@ LogicalResult FunctionLowering::run(func::FuncOp function) {
   if (!llvm::hasSingleElement(function.getBody()))
     return success();
   OpBuilder builder(&entry, entry.begin());
+  auto check = [&](TypeRange types, StringRef what) -> LogicalResult {
+    for (auto [index, type] : llvm::enumerate(types)) {
+      auto tensor = dyn_cast<TensorType>(type);
+      if (isa<onnx::OnnxDialect>(type.getDialect()) ||
+          (tensor && !tensor.getElementType().isIntOrFloat()))
+        return function.emitOpError("cannot be compiled: ")
+               << what << " " << index << " of type " << type
+               << " is not supported";
+    }
+    return success();
+  };
+  if (failed(check(function.getArgumentTypes(), "argument")))
+    return failure();
   for (BlockArgument argument : entry.getArguments())
     define(argument, builder);
   if (failed(lowerBlock(entry)))
+    return failure();
+
+  if (failed(check(entry.getTerminator()->getOperandTypes(), "result")))
     return failure();
 
   for (auto [value, cast] : retyped) {
@@ -95,9 +112,9 @@ LogicalResult FunctionLowering::run(func::FuncOp function) {
     op->dropAllUses();
     op->erase();
   }
-  function.setType(
-      FunctionType::get(function.getContext(), entry.getArgumentTypes(),
-                        entry.getTerminator()->getOperandTypes()));
+  function.setType(FunctionType::get(function.getContext(),
+                                     entry.getArgumentTypes(),
+                                     entry.getTerminator()->getOperandTypes()));
   return success();
 }
 
@@ -234,10 +251,10 @@ LogicalResult FunctionLowering::lowerIf(Operation *op) {
   SmallVector<Type> types;
   for (auto [result, a, c] :
        llvm::zip(op->getResults(), results[0], results[1])) {
-    auto first = dyn_cast_or_null<RankedTensorType>(
-        a.value ? a.value.getType() : Type());
-    auto second = dyn_cast_or_null<RankedTensorType>(
-        c.value ? c.value.getType() : Type());
+    auto first = dyn_cast_or_null<RankedTensorType>(a.value ? a.value.getType()
+                                                            : Type());
+    auto second = dyn_cast_or_null<RankedTensorType>(c.value ? c.value.getType()
+                                                             : Type());
     if (!first || !second || first.getRank() != second.getRank() ||
         first.getElementType() != second.getElementType())
       return op->emitOpError(
@@ -286,8 +303,7 @@ struct ConvertOnnxToLinalgPass
     : ganq::impl::ConvertOnnxToLinalgBase<ConvertOnnxToLinalgPass> {
   void runOnOperation() override {
     for (auto function : getOperation().getOps<func::FuncOp>())
-      if (!function.isExternal() &&
-          failed(FunctionLowering().run(function)))
+      if (!function.isExternal() && failed(FunctionLowering().run(function)))
         return signalPassFailure();
   }
 };

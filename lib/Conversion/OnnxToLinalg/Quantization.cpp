@@ -108,8 +108,8 @@ static LogicalResult lowerDequantize(Lowering &l) {
         Value step = loadParameter(s, scale, indices, axis, block);
         Type compute = getComputeType(step.getType());
         Type i64 = s.getI64Type();
-        Value x = s.cast(Lowering::load(s, input, indices), i64, isUnsigned,
-                         false);
+        Value x =
+            s.cast(Lowering::load(s, input, indices), i64, isUnsigned, false);
         if (zero)
           x = s.sub(x, s.cast(loadParameter(s, zero, indices, axis, block), i64,
                               isUnsigned, false));
@@ -128,27 +128,27 @@ static LogicalResult lowerDynamicQuantize(Lowering &l) {
     return l.unsupported("an operand that is not f32");
   auto axes = llvm::to_vector(llvm::seq<int64_t>(0, l.rank(0)));
   auto bound = [&](bool largest) {
-    Value found = l.reduce(input, axes, b.constant(f32, 0),
-                           [&](BodyBuilder &s, ValueRange v) {
-                             return largest ? s.max(v[0], v[1])
-                                            : s.min(v[0], v[1]);
-                           });
+    Value found = l.reduce(
+        input, axes, b.constant(f32, 0), [&](BodyBuilder &s, ValueRange v) {
+          return largest ? s.max(v[0], v[1]) : s.min(v[0], v[1]);
+        });
     return l.reshape(found, {});
   };
   Value low = bound(false), high = bound(true);
-  Value scale = l.mapTo({}, {low, high}, f32, [&](BodyBuilder &s, ValueRange v) {
-    Value range = s.div(s.sub(v[1], v[0]), s.constant(f32, 255));
-    Value isZero = s.compare(Compare::EQ, range, s.constant(f32, 0));
-    return s.select(isZero, s.constant(f32, 1), range);
-  });
+  Value scale =
+      l.mapTo({}, {low, high}, f32, [&](BodyBuilder &s, ValueRange v) {
+        Value range = s.div(s.sub(v[1], v[0]), s.constant(f32, 255));
+        Value isZero = s.compare(Compare::EQ, range, s.constant(f32, 0));
+        return s.select(isZero, s.constant(f32, 1), range);
+      });
   Value zero = l.mapTo({}, {low, scale}, i8, [&](BodyBuilder &s, ValueRange v) {
     return saturate(s, s.div(s.neg(v[0]), v[1]), Value(), i8, true);
   });
-  Value result = l.mapTo(l.shapeOf(input), {input, scale, zero}, i8,
-                         [&](BodyBuilder &s, ValueRange v) {
-                           return saturate(s, s.div(v[0], v[1]), v[2], i8,
-                                           true);
-                         });
+  Value result =
+      l.mapTo(l.shapeOf(input), {input, scale, zero}, i8,
+              [&](BodyBuilder &s, ValueRange v) {
+                return saturate(s, s.div(v[0], v[1]), v[2], i8, true);
+              });
   if (failed(l.setResult(0, result, true)) || failed(l.setResult(1, scale)))
     return failure();
   return l.setResult(2, zero, true);
@@ -172,10 +172,9 @@ static LogicalResult lowerQLinearMatMul(Lowering &l) {
   FailureOr<Value> a = centred(l, 0), c = centred(l, 3);
   if (failed(a) || failed(c))
     return failure();
-  FailureOr<Value> product =
-      buildMatMul(l, *a, *c, l.b.getI32Type(), [](BodyBuilder &s, ValueRange v) {
-        return s.mul(v[0], v[1]);
-      });
+  FailureOr<Value> product = buildMatMul(
+      l, *a, *c, l.b.getI32Type(),
+      [](BodyBuilder &s, ValueRange v) { return s.mul(v[0], v[1]); });
   if (failed(product))
     return failure();
   Type element = l.element(7), compute = l.b.getF32Type();
@@ -185,11 +184,12 @@ static LogicalResult lowerQLinearMatMul(Lowering &l) {
   };
   Value scale = l.b.div(l.b.mul(read(1), read(4)), read(6));
   Value zero = l.scalar(7);
-  Value result = l.mapTo(
-      l.shapeOf(*product), *product, element, [&](BodyBuilder &s, ValueRange v) {
-        Value x = s.mul(s.cast(v[0], compute, false, false), scale);
-        return saturate(s, x, zero, element, isUnsigned);
-      });
+  Value result =
+      l.mapTo(l.shapeOf(*product), *product, element,
+              [&](BodyBuilder &s, ValueRange v) {
+                Value x = s.mul(s.cast(v[0], compute, false, false), scale);
+                return saturate(s, x, zero, element, isUnsigned);
+              });
   return l.setResult(result, isUnsigned);
 }
 

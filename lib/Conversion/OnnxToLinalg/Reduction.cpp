@@ -56,16 +56,14 @@ struct Reducer {
   }
   Value finish(BodyBuilder &s, Value sum, Value count) const {
     if (is("ReduceMean"))
-      return s.div(sum, s.cast(count, sum.getType(), false, false),
-                   isUnsigned);
+      return s.div(sum, s.cast(count, sum.getType(), false, false), isUnsigned);
     if (is("ReduceLogSum") || is("ReduceLogSumExp"))
       return math::LogOp::create(s, sum);
     if (is("ReduceL2")) {
       if (isa<FloatType>(sum.getType()))
         return math::SqrtOp::create(s, sum);
       Type f64 = s.getF64Type();
-      Value root =
-          math::SqrtOp::create(s, s.cast(sum, f64, isUnsigned, false));
+      Value root = math::SqrtOp::create(s, s.cast(sum, f64, isUnsigned, false));
       return s.cast(root, sum.getType(), false, isUnsigned);
     }
     return sum;
@@ -106,8 +104,8 @@ static LogicalResult lowerRuntimeReduce(Lowering &l, const Reducer &reducer) {
   for (int64_t dim = 0; dim < rank; ++dim)
     bounds.push_back(b.select(isReduced[dim], l.toValue(from[dim]), one));
   Type compute = getComputeType(l.element(0));
-  Value result = l.generate(
-      kept, l.element(0), [&](BodyBuilder &s, ValueRange indices) {
+  Value result =
+      l.generate(kept, l.element(0), [&](BodyBuilder &s, ValueRange indices) {
         Value start = reducer.start(s, compute);
         SmallVector<Value> sum = s.loops(
             bounds, start,
@@ -115,8 +113,8 @@ static LogicalResult lowerRuntimeReduce(Lowering &l, const Reducer &reducer) {
               SmallVector<Value> position;
               for (auto [reduced, iv, i] : llvm::zip(isReduced, ivs, indices))
                 position.push_back(inner.select(reduced, iv, i));
-              Value x = reducer.prepare(
-                  inner, Lowering::load(inner, input, position));
+              Value x = reducer.prepare(inner,
+                                        Lowering::load(inner, input, position));
               return SmallVector<Value>{reducer.combine(inner, x, carried[0])};
             });
         return reducer.finish(s, sum[0], count);
@@ -144,8 +142,9 @@ static Value subtractMax(Lowering &l, Value input, ArrayRef<int64_t> axes,
   largest = l.reduce(input, axes, low, [](BodyBuilder &s, ValueRange v) {
     return s.max(v[0], v[1]);
   });
-  return l.mapTo(l.shapeOf(input), {input, largest}, compute,
-                 [](BodyBuilder &s, ValueRange v) { return s.sub(v[0], v[1]); });
+  return l.mapTo(
+      l.shapeOf(input), {input, largest}, compute,
+      [](BodyBuilder &s, ValueRange v) { return s.sub(v[0], v[1]); });
 }
 
 static Value sumOfExp(Lowering &l, Value input, ArrayRef<int64_t> axes) {
@@ -198,11 +197,11 @@ static LogicalResult lowerReduce(Lowering &l) {
                        return s.add(math::LogOp::create(s, v[0]), v[1]);
                      });
   } else {
-    result = l.reduce(input, *axes, reducer.start(l.b, compute),
-                      [&](BodyBuilder &s, ValueRange v) {
-                        return reducer.combine(s, reducer.prepare(s, v[0]),
-                                               v[1]);
-                      });
+    result =
+        l.reduce(input, *axes, reducer.start(l.b, compute),
+                 [&](BodyBuilder &s, ValueRange v) {
+                   return reducer.combine(s, reducer.prepare(s, v[0]), v[1]);
+                 });
     result = l.mapTo(l.shapeOf(result), result, element,
                      [&](BodyBuilder &s, ValueRange v) {
                        return reducer.finish(s, v[0], countValue);
@@ -290,11 +289,12 @@ Value ganq::lowering::buildSoftmax(Lowering &l, Value input, int64_t axis,
       l.mapTo(shape, shifted, compute, [](BodyBuilder &s, ValueRange v) {
         return math::ExpOp::create(s, v[0]).getResult();
       });
-  Value sum = l.reduce(
-      powers, axis, l.b.constant(compute, 0),
-      [](BodyBuilder &s, ValueRange v) { return s.add(v[0], v[1]); });
-  return l.mapTo(shape, {powers, sum}, element,
-                 [](BodyBuilder &s, ValueRange v) { return s.div(v[0], v[1]); });
+  Value sum =
+      l.reduce(powers, axis, l.b.constant(compute, 0),
+               [](BodyBuilder &s, ValueRange v) { return s.add(v[0], v[1]); });
+  return l.mapTo(
+      shape, {powers, sum}, element,
+      [](BodyBuilder &s, ValueRange v) { return s.div(v[0], v[1]); });
 }
 
 static LogicalResult lowerSoftmax(Lowering &l) {
@@ -303,8 +303,8 @@ static LogicalResult lowerSoftmax(Lowering &l) {
   FailureOr<int64_t> axis = l.getAxis("axis", -1, l.rank(0));
   if (failed(axis))
     return failure();
-  return l.setResult(buildSoftmax(l, l.operand(0), *axis,
-                                  getOpName(l.op) == "LogSoftmax"));
+  return l.setResult(
+      buildSoftmax(l, l.operand(0), *axis, getOpName(l.op) == "LogSoftmax"));
 }
 
 /// CumSum: each row along the axis is summed in order.
@@ -324,8 +324,8 @@ static LogicalResult lowerCumSum(Lowering &l) {
   bool exclusive = l.getInt("exclusive", 0), reverse = l.getInt("reverse", 0);
   Type compute = getComputeType(l.element(0));
   SmallVector<Value> sizes = l.toValues(shape);
-  Value result = l.generate(
-      shape, l.element(0), [&](BodyBuilder &s, ValueRange indices) {
+  Value result =
+      l.generate(shape, l.element(0), [&](BodyBuilder &s, ValueRange indices) {
         Value here = s.index(0), size = s.index(1);
         SmallVector<Value> isAxis;
         for (auto [dim, i] : llvm::enumerate(indices)) {
@@ -396,7 +396,8 @@ static LogicalResult lowerTopK(Lowering &l) {
               Value number =
                   inner.cast(position[*axis], inner.getI64Type(), false, false);
               position[*axis] = place[0];
-              Value v = tensor::InsertOp::create(inner, x, carried[0], position);
+              Value v =
+                  tensor::InsertOp::create(inner, x, carried[0], position);
               Value p =
                   tensor::InsertOp::create(inner, number, carried[1], position);
               scf::YieldOp::create(inner, ValueRange{v, p});

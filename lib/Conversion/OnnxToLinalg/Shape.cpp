@@ -25,8 +25,8 @@ static LogicalResult lowerDropout(Lowering &l) {
       return l.unsupported("training mode");
   }
   if (l.op->getNumResults() > 1) {
-    Value mask = l.fill(l.shapeOf(l.operand(0)),
-                        l.b.integer(l.b.getI1Type(), 1));
+    Value mask =
+        l.fill(l.shapeOf(l.operand(0)), l.b.integer(l.b.getI1Type(), 1));
     if (failed(l.setResult(1, mask)))
       return failure();
   }
@@ -197,8 +197,8 @@ static LogicalResult lowerSqueeze(Lowering &l) {
   for (int64_t dim = 0; dim < rank; ++dim) {
     Value goes = isOneOf(l, dim, rank, *runtime);
     for (auto [i, size] : llvm::enumerate(sizes)) {
-      Value isHere = l.b.andBits(
-          l.b.notBool(goes), l.b.compare(Compare::EQ, next, l.b.index(i)));
+      Value isHere = l.b.andBits(l.b.notBool(goes),
+                                 l.b.compare(Compare::EQ, next, l.b.index(i)));
       size = l.b.select(isHere, l.toValue(from[dim]), size);
     }
     next = l.b.select(goes, next, l.b.add(next, one));
@@ -268,15 +268,15 @@ static LogicalResult lowerConcat(Lowering &l) {
     for (int64_t dim = 0; dim < rank; ++dim) {
       if (dim == *axis || part[dim] == shape[dim])
         continue;
-      auto a = getConstantIntValue(part[dim]), c = getConstantIntValue(shape[dim]);
+      auto a = getConstantIntValue(part[dim]),
+           c = getConstantIntValue(shape[dim]);
       if (a && c)
         return l.op->emitOpError("expected operands with equal sizes in "
                                  "dimension ")
                << dim << ", but got " << *c << " and " << *a;
-      l.assertThat(l.b.compare(Compare::EQ, l.toValue(part[dim]),
-                               l.toValue(shape[dim])),
-                   "expected operands with equal sizes in dimension " +
-                       Twine(dim));
+      l.assertThat(
+          l.b.compare(Compare::EQ, l.toValue(part[dim]), l.toValue(shape[dim])),
+          "expected operands with equal sizes in dimension " + Twine(dim));
       if (a)
         shape[dim] = part[dim];
     }
@@ -300,6 +300,20 @@ static LogicalResult lowerConcat(Lowering &l) {
   }
   l.state.shapes[result] = shape;
   return l.setResult(result, l.isUnsigned(0));
+}
+
+/// A slice of nothing may start where no element is, which tensor.extract_slice
+/// does not take.
+static Value buildSlice(Lowering &l, Value input, const Shape &offsets,
+                        const Shape &sizes, const Shape &strides) {
+  RankedTensorType type = Lowering::typeOf(input);
+  bool isEmpty = llvm::is_contained(type.getShape(), 0) ||
+                 llvm::any_of(sizes, [](OpFoldResult size) {
+                   return isConstantIntValue(size, 0);
+                 });
+  if (isEmpty)
+    return l.empty(sizes, type.getElementType());
+  return tensor::ExtractSliceOp::create(l.b, input, offsets, sizes, strides);
 }
 
 static LogicalResult lowerSplit(Lowering &l) {
@@ -334,7 +348,8 @@ static LogicalResult lowerSplit(Lowering &l) {
                    "expected sizes that are not negative");
     sum = l.add(sum, size);
   }
-  auto known = getConstantIntValue(sum), total = getConstantIntValue(shape[*axis]);
+  auto known = getConstantIntValue(sum),
+       total = getConstantIntValue(shape[*axis]);
   if (known && total && *known != *total)
     return l.op->emitOpError("expected sizes with sum ")
            << *total << ", but got " << *known;
@@ -346,8 +361,7 @@ static LogicalResult lowerSplit(Lowering &l) {
   for (int64_t i = 0; i < count; ++i) {
     Shape part = shape;
     part[*axis] = (*sizes)[i];
-    Value result = tensor::ExtractSliceOp::create(l.b, l.operand(0), offsets,
-                                                  part, strides);
+    Value result = buildSlice(l, l.operand(0), offsets, part, strides);
     l.state.shapes[result] = part;
     if (failed(l.setResult(i, result, l.isUnsigned(0))))
       return failure();
@@ -384,8 +398,7 @@ static SliceRange getSliceRange(Lowering &l, OpFoldResult start,
   end = l.max(l.min(end, choose(step, last, size)), low);
   OpFoldResult up = l.sub(l.add(l.sub(end, start), step), one);
   OpFoldResult down = l.add(l.add(l.sub(end, start), step), one);
-  OpFoldResult count =
-      l.max(l.floorDiv(choose(step, down, up), step), zero);
+  OpFoldResult count = l.max(l.floorDiv(choose(step, down, up), step), zero);
   return {start, step, count};
 }
 
@@ -449,8 +462,7 @@ static LogicalResult lowerSlice(Lowering &l) {
   }
   Value input = l.operand(0), result;
   if (forward) {
-    result =
-        tensor::ExtractSliceOp::create(l.b, input, offsets, sizes, strides);
+    result = buildSlice(l, input, offsets, sizes, strides);
     l.state.shapes[result] = sizes;
   } else {
     SmallVector<Value> first = l.toValues(offsets), step = l.toValues(strides);
@@ -473,13 +485,11 @@ static LogicalResult lowerExpand(Lowering &l) {
   }
   if (failed(wanted))
     return l.unsupported("a shape of unknown length");
-  FailureOr<Shape> shape =
-      l.broadcast({l.shapeOf(l.operand(0)), *wanted});
+  FailureOr<Shape> shape = l.broadcast({l.shapeOf(l.operand(0)), *wanted});
   if (failed(shape))
     return failure();
-  Value result =
-      l.mapTo(*shape, l.operand(0), l.element(0),
-              [](BodyBuilder &, ValueRange v) { return v[0]; });
+  Value result = l.mapTo(*shape, l.operand(0), l.element(0),
+                         [](BodyBuilder &, ValueRange v) { return v[0]; });
   return l.setResult(result, l.isUnsigned(0));
 }
 
@@ -492,8 +502,8 @@ static LogicalResult lowerTile(Lowering &l) {
     shape.push_back(l.mul(size, l.max(count, l.size(0))));
   Value input = l.operand(0);
   SmallVector<Value> sizes = l.toValues(from);
-  Value result = l.generate(
-      shape, l.element(0), [&](BodyBuilder &s, ValueRange indices) {
+  Value result =
+      l.generate(shape, l.element(0), [&](BodyBuilder &s, ValueRange indices) {
         SmallVector<Value> position;
         for (auto [i, size] : llvm::zip(indices, sizes))
           position.push_back(arith::RemUIOp::create(s, i, size));
@@ -514,17 +524,16 @@ static LogicalResult lowerPad(Lowering &l) {
     if (failed(l.normalizeAxes(axes, rank)))
       return failure();
   }
-  FailureOr<Shape> pads = l.hasOperand(1)
-                              ? l.intsOfLength(1, 2 * axes.size())
-                              : l.ints(1, "pads");
+  FailureOr<Shape> pads =
+      l.hasOperand(1) ? l.intsOfLength(1, 2 * axes.size()) : l.ints(1, "pads");
   if (failed(pads) || pads->size() != 2 * axes.size())
     return l.op->emitOpError("expected ") << 2 * axes.size() << " pads";
   SmallVector<Value> before(rank, l.b.index(0));
   for (auto [i, axis] : llvm::enumerate(axes)) {
     before[axis] = l.toValue((*pads)[i]);
-    shape[axis] = l.max(l.add(l.add(from[axis], (*pads)[i]),
-                              (*pads)[i + axes.size()]),
-                        l.size(0));
+    shape[axis] =
+        l.max(l.add(l.add(from[axis], (*pads)[i]), (*pads)[i + axes.size()]),
+              l.size(0));
   }
   StringRef mode = ganq::onnx::getString(l.op, "mode", "constant");
   Type compute = getComputeType(l.element(0));
@@ -536,8 +545,8 @@ static LogicalResult lowerPad(Lowering &l) {
   if (mode != "constant")
     for (OpFoldResult size : from)
       l.requireNonEmpty(size, "the operand");
-  Value result = l.generate(
-      shape, l.element(0), [&](BodyBuilder &s, ValueRange indices) {
+  Value result =
+      l.generate(shape, l.element(0), [&](BodyBuilder &s, ValueRange indices) {
         SmallVector<Value> position;
         Value inside = s.integer(s.getI1Type(), 1);
         Value zero = s.index(0), one = s.index(1);
@@ -553,8 +562,8 @@ static LogicalResult lowerPad(Lowering &l) {
                           at);
           } else if (mode == "wrap") {
             at = arith::RemSIOp::create(s, at, size);
-            at = s.select(s.compare(Compare::LT, at, zero), s.add(at, size),
-                          at);
+            at =
+                s.select(s.compare(Compare::LT, at, zero), s.add(at, size), at);
           } else if (mode == "edge") {
             at = s.clamp(at, zero, last);
           } else {
@@ -581,8 +590,8 @@ static LogicalResult lowerTrilu(Lowering &l) {
       l.shapeOf(input), input, l.element(0), [&](BodyBuilder &s, ValueRange v) {
         Value row = linalg::IndexOp::create(s, rank - 2);
         Value column = linalg::IndexOp::create(s, rank - 1);
-        Value stays = s.compare(upper ? Compare::GE : Compare::LE,
-                                s.sub(column, row), k);
+        Value stays =
+            s.compare(upper ? Compare::GE : Compare::LE, s.sub(column, row), k);
         return s.select(stays, v[0], s.constant(v[0].getType(), 0));
       });
   return l.setResult(result, l.isUnsigned(0));

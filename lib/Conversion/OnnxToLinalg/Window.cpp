@@ -65,16 +65,14 @@ static FailureOr<Window> getWindow(Lowering &l, ArrayRef<int64_t> kernel) {
       begin = l.size(pads[d]);
       end = l.size(pads[d + rank]);
     }
-    OpFoldResult room =
-        l.sub(l.add(l.add(size, begin), end), l.size(reach));
+    OpFoldResult room = l.sub(l.add(l.add(size, begin), end), l.size(reach));
     if (ceil)
       room = l.add(room, l.size(w.strides[d] - 1));
     OpFoldResult count = l.add(l.floorDiv(room, stride), l.size(1));
     if (ceil) {
       // A window that starts in the padding after the last element is none.
-      OpFoldResult starts =
-          l.floorDiv(l.add(l.add(size, begin), l.size(w.strides[d] - 1)),
-                     stride);
+      OpFoldResult starts = l.floorDiv(
+          l.add(l.add(size, begin), l.size(w.strides[d] - 1)), stride);
       count = l.min(count, starts);
     }
     w.begin.push_back(begin);
@@ -139,47 +137,42 @@ static LogicalResult lowerPool(Lowering &l) {
   Type element = l.element(0), compute = getComputeType(element);
   bool isUnsigned = l.isUnsigned(0);
   bool countAll = l.getInt("count_include_pad", 0);
-  Value result = l.generate(
-      shape, element, [&](BodyBuilder &s, ValueRange at) {
-        Value zero = s.constant(compute, 0), one = s.constant(compute, 1);
-        Value start = isMax ? s.limit(compute, false, isUnsigned) : zero;
-        SmallVector<Value> found = s.loops(
-            constants(s, *kernel), {start, zero},
-            [&](BodyBuilder &inner, ValueRange ivs, ValueRange carried) {
-              Value inside;
-              SmallVector<Value> position(at.take_front(2));
-              llvm::append_range(position,
-                                 getPosition(inner, *window, begin, sizes,
-                                             at.drop_front(2), ivs, inside));
-              Value x = Lowering::loadIf(inner, inside, input, position, start);
-              Value next;
-              if (isMax) {
-                next = inner.max(carried[0], x, isUnsigned);
-              } else if (isMean) {
-                next = inner.add(carried[0], x);
-              } else {
-                Value size = math::AbsFOp::create(inner, x);
-                next = inner.add(
-                    carried[0],
-                    math::PowFOp::create(inner, size,
-                                         inner.constant(compute, power)));
-              }
-              Value count =
-                  inner.add(carried[1], inner.select(inside, one, zero));
-              return SmallVector<Value>{next, count};
-            });
-        if (isMax)
-          return found[0];
-        if (!isMean)
-          return math::PowFOp::create(s, found[0],
-                                      s.constant(compute, 1.0 / power))
-              .getResult();
-        int64_t total = 1;
-        for (int64_t size : *kernel)
-          total *= size;
-        return s.div(found[0],
-                     countAll ? s.constant(compute, total) : found[1]);
-      });
+  Value result = l.generate(shape, element, [&](BodyBuilder &s, ValueRange at) {
+    Value zero = s.constant(compute, 0), one = s.constant(compute, 1);
+    Value start = isMax ? s.limit(compute, false, isUnsigned) : zero;
+    SmallVector<Value> found = s.loops(
+        constants(s, *kernel), {start, zero},
+        [&](BodyBuilder &inner, ValueRange ivs, ValueRange carried) {
+          Value inside;
+          SmallVector<Value> position(at.take_front(2));
+          llvm::append_range(position,
+                             getPosition(inner, *window, begin, sizes,
+                                         at.drop_front(2), ivs, inside));
+          Value x = Lowering::loadIf(inner, inside, input, position, start);
+          Value next;
+          if (isMax) {
+            next = inner.max(carried[0], x, isUnsigned);
+          } else if (isMean) {
+            next = inner.add(carried[0], x);
+          } else {
+            Value size = math::AbsFOp::create(inner, x);
+            next = inner.add(carried[0],
+                             math::PowFOp::create(
+                                 inner, size, inner.constant(compute, power)));
+          }
+          Value count = inner.add(carried[1], inner.select(inside, one, zero));
+          return SmallVector<Value>{next, count};
+        });
+    if (isMax)
+      return found[0];
+    if (!isMean)
+      return math::PowFOp::create(s, found[0], s.constant(compute, 1.0 / power))
+          .getResult();
+    int64_t total = 1;
+    for (int64_t size : *kernel)
+      total *= size;
+    return s.div(found[0], countAll ? s.constant(compute, total) : found[1]);
+  });
   return l.setResult(0, result, isUnsigned);
 }
 
@@ -191,8 +184,8 @@ static LogicalResult lowerGlobalPool(Lowering &l) {
   Type element = l.element(0), compute = getComputeType(element);
   auto axes =
       llvm::to_vector(llvm::seq<int64_t>(2, std::max<int64_t>(l.rank(0), 2)));
-  Value start = isMax ? l.b.limit(compute, false, false)
-                      : l.b.constant(compute, 0);
+  Value start =
+      isMax ? l.b.limit(compute, false, false) : l.b.constant(compute, 0);
   Value sum = l.reduce(input, axes, start, [&](BodyBuilder &s, ValueRange v) {
     if (isMax)
       return s.max(v[0], v[1]);
@@ -202,9 +195,9 @@ static LogicalResult lowerGlobalPool(Lowering &l) {
     return s.add(math::PowFOp::create(s, size, s.constant(compute, power)),
                  v[1]);
   });
-  Value count = l.b.cast(
-      l.toValue(l.product(ArrayRef(l.shapeOf(input)).drop_front(2))), compute,
-      false, false);
+  Value count =
+      l.b.cast(l.toValue(l.product(ArrayRef(l.shapeOf(input)).drop_front(2))),
+               compute, false, false);
   Value result = l.mapTo(
       l.shapeOf(sum), sum, element, [&](BodyBuilder &s, ValueRange v) -> Value {
         if (isMax)
@@ -235,9 +228,9 @@ static LogicalResult lowerConv(Lowering &l) {
   Shape from = l.shapeOf(input);
   OpFoldResult channels = l.size(weightShape[1] * groups);
   if (from[1] != channels)
-    l.assertThat(l.b.compare(Compare::EQ, l.toValue(from[1]),
-                             l.toValue(channels)),
-                 "expected as many channels as the weight has");
+    l.assertThat(
+        l.b.compare(Compare::EQ, l.toValue(from[1]), l.toValue(channels)),
+        "expected as many channels as the weight has");
   Shape shape{from[0], l.size(weightShape[0])};
   shape.append(window->output);
   SmallVector<Value> sizes = l.toValues(ArrayRef(from).drop_front(2));
@@ -254,39 +247,36 @@ static LogicalResult lowerConv(Lowering &l) {
   }
   int64_t perGroup = weightShape[0] / groups;
   SmallVector<int64_t> bounds(weightShape.drop_front());
-  Value result = l.generate(
-      shape, element, [&](BodyBuilder &s, ValueRange at) {
-        Value start = s.constant(compute, 0);
-        if (bias)
-          start = Lowering::load(s, bias, at[1]);
-        Value group = arith::DivUIOp::create(s, at[1], s.index(perGroup));
-        Value first = s.mul(group, s.index(weightShape[1]));
-        return s.loops(
-            constants(s, bounds), start,
-            [&](BodyBuilder &inner, ValueRange ivs, ValueRange carried) {
-              Value inside;
-              SmallVector<Value> position{at[0], inner.add(first, ivs[0])};
-              llvm::append_range(
-                  position, getPosition(inner, *window, begin, sizes,
-                                        at.drop_front(2), ivs.drop_front(),
-                                        inside));
-              SmallVector<Value> weightPosition{at[1]};
-              llvm::append_range(weightPosition, ivs);
-              Type stored = getComputeType(l.element(0));
-              Value x = Lowering::loadIf(inner, inside, input, position,
-                                         inner.constant(stored, 0));
-              Value w = Lowering::load(inner, weight, weightPosition);
-              x = inner.cast(x, compute, l.isUnsigned(0), false);
-              w = inner.cast(w, compute, l.isUnsigned(1), false);
-              if (xZero) // Padding stands for the zero point.
-                x = inner.select(inside, inner.sub(x, xZero),
-                                 inner.constant(compute, 0));
-              if (wZero)
-                w = inner.sub(w, wZero);
-              return SmallVector<Value>{
-                  inner.add(carried[0], inner.mul(x, w))};
-            })[0];
-      });
+  Value result = l.generate(shape, element, [&](BodyBuilder &s, ValueRange at) {
+    Value start = s.constant(compute, 0);
+    if (bias)
+      start = Lowering::load(s, bias, at[1]);
+    Value group = arith::DivUIOp::create(s, at[1], s.index(perGroup));
+    Value first = s.mul(group, s.index(weightShape[1]));
+    return s.loops(
+        constants(s, bounds), start,
+        [&](BodyBuilder &inner, ValueRange ivs, ValueRange carried) {
+          Value inside;
+          SmallVector<Value> position{at[0], inner.add(first, ivs[0])};
+          llvm::append_range(position, getPosition(inner, *window, begin, sizes,
+                                                   at.drop_front(2),
+                                                   ivs.drop_front(), inside));
+          SmallVector<Value> weightPosition{at[1]};
+          llvm::append_range(weightPosition, ivs);
+          Type stored = getComputeType(l.element(0));
+          Value x = Lowering::loadIf(inner, inside, input, position,
+                                     inner.constant(stored, 0));
+          Value w = Lowering::load(inner, weight, weightPosition);
+          x = inner.cast(x, compute, l.isUnsigned(0), false);
+          w = inner.cast(w, compute, l.isUnsigned(1), false);
+          if (xZero) // Padding stands for the zero point.
+            x = inner.select(inside, inner.sub(x, xZero),
+                             inner.constant(compute, 0));
+          if (wZero)
+            w = inner.sub(w, wZero);
+          return SmallVector<Value>{inner.add(carried[0], inner.mul(x, w))};
+        })[0];
+  });
   return l.setResult(result);
 }
 
