@@ -157,6 +157,8 @@ bool Lowering::isResultUsed(unsigned i) const {
 LogicalResult Lowering::setResult(unsigned i, Value value, bool isUnsigned) {
   Value result = op->getResult(i);
   Type declaredType = result.getType();
+  if (isa<NoneType>(declaredType)) // An optional result that is left out.
+    return success();
   Type declaredElementType = getElementTypeOrSelf(declaredType);
   if (isa<IntegerType>(declaredElementType))
     isUnsigned = declaredElementType.isUnsignedInteger();

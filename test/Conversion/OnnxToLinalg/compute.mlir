@@ -53,3 +53,14 @@ func.func @quantize(%a: tensor<4xf32>, %s: tensor<f32>, %z: tensor<ui8>) -> tens
   %0 = "onnx.QuantizeLinear"(%a, %s, %z) : (tensor<4xf32>, tensor<f32>, tensor<ui8>) -> tensor<4xui8>
   return %0 : tensor<4xui8>
 }
+
+// -----
+
+// Results that are left out have type none.
+// CHECK-LABEL: func.func @skip_norm
+// CHECK: math.sqrt
+// CHECK: return %{{.*}}, %{{.*}} : tensor<2x8xf32>, tensor<2x8xf32>
+func.func @skip_norm(%a: tensor<2x8xf32>, %b: tensor<2x8xf32>, %w: tensor<8xf32>) -> (tensor<2x8xf32>, tensor<2x8xf32>) {
+  %0:4 = "onnx.com.microsoft.SkipSimplifiedLayerNormalization"(%a, %b, %w) {epsilon = 1.0e-5 : f32} : (tensor<2x8xf32>, tensor<2x8xf32>, tensor<8xf32>) -> (tensor<2x8xf32>, none, none, tensor<2x8xf32>)
+  return %0#0, %0#3 : tensor<2x8xf32>, tensor<2x8xf32>
+}
