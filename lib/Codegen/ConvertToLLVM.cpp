@@ -130,9 +130,7 @@ struct ConvertParameter : ConvertOpToLLVMPattern<ParameterOp> {
   LogicalResult
   matchAndRewrite(ParameterOp op, OpAdaptor,
                   ConversionPatternRewriter &rewriter) const override {
-    auto type = dyn_cast<MemRefType>(op.getType());
-    if (!type || !type.hasStaticShape() || !type.getLayout().isIdentity())
-      return rewriter.notifyMatchFailure(op, "not a static plain memref");
+    auto type = cast<MemRefType>(op.getType());
     LLVMBuilder b(rewriter, op.getLoc());
     Value table = b.load(b.ptr, b.addressOf(kParameters));
     Value data =
@@ -183,10 +181,7 @@ struct ConvertObserve : ConvertOpToLLVMPattern<ObserveOp> {
   LogicalResult
   matchAndRewrite(ObserveOp op, OpAdaptor adaptor,
                   ConversionPatternRewriter &rewriter) const override {
-    auto type = dyn_cast<MemRefType>(op.getX().getType());
-    if (!type || !type.getElementType().isF32() ||
-        !type.getLayout().isIdentity())
-      return rewriter.notifyMatchFailure(op, "not a plain f32 memref");
+    auto type = cast<MemRefType>(op.getX().getType());
     LLVMBuilder b(rewriter, op.getLoc());
     MemRefDescriptor x(adaptor.getX());
     Value data = x.bufferPtr(rewriter, op.getLoc(), *getTypeConverter(), type);
@@ -323,6 +318,8 @@ struct ConvertToLLVMPass : ganq::impl::ConvertToLLVMBase<ConvertToLLVMPass> {
     ModuleOp module = getOperation();
     MLIRContext *context = &getContext();
 
+    if (failed(checkOps(module)))
+      return signalPassFailure();
     ParameterIndex parameters;
     module.walk([&](ParameterOp op) {
       parameters.insert({op.getKeyAttr(), parameters.size()});
@@ -394,6 +391,35 @@ struct ConvertToLLVMPass : ganq::impl::ConvertToLLVMBase<ConvertToLLVMPass> {
   }
 
 private:
+  /// What the host's ABI can express.
+  static LogicalResult checkOps(ModuleOp module) {
+    WalkResult result = module.walk([](Operation *op) {
+      auto plain = [](Value value) {
+        auto type = dyn_cast<MemRefType>(value.getType());
+        return type && type.getLayout().isIdentity();
+      };
+      if (auto observe = dyn_cast<ObserveOp>(op))
+        if (!plain(observe.getX()) ||
+            !getElementTypeOrSelf(observe.getX().getType()).isF32()) {
+          observe.emitOpError(
+              "expected an f32 buffer without strides, but got ")
+              << observe.getX().getType();
+          return WalkResult::interrupt();
+        }
+      if (auto parameter = dyn_cast<ParameterOp>(op)) {
+        auto type = dyn_cast<MemRefType>(parameter.getType());
+        if (!type || !type.hasStaticShape() || !plain(parameter.getResult())) {
+          parameter.emitOpError("expected a static buffer without strides, but "
+                                "got ")
+              << parameter.getType();
+          return WalkResult::interrupt();
+        }
+      }
+      return WalkResult::advance();
+    });
+    return failure(result.wasInterrupted());
+  }
+
   static void createGlobals(ModuleOp module) {
     OpBuilder builder = OpBuilder::atBlockBegin(module.getBody());
     LLVMBuilder b(builder, module.getLoc());

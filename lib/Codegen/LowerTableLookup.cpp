@@ -93,19 +93,24 @@ private:
     if (avx512 && entries == 2 * width)
       return intrinsic(builder, loc, "llvm.x86.avx512.vpermi2var.ps.512",
                        {low, index, high}, resultType);
-    // The bit above those of a half chooses between the halves. As the sign
-    // bit it is what a blend reads.
+    // The bit above those of a half, moved to the sign, is what a blend reads.
     auto constant = [&](int32_t value) -> Value {
       return arith::ConstantOp::create(
           builder, loc, DenseElementsAttr::get(indexType, value));
     };
     Value sign = arith::ShLIOp::create(
         builder, loc, index, constant(31 - llvm::Log2_64(entries / 2)));
-    Value upper = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt,
-                                        sign, constant(0));
-    return arith::SelectOp::create(builder, loc, upper,
-                                   permute(builder, loc, high, index),
-                                   permute(builder, loc, low, index));
+    Value lower = permute(builder, loc, low, index);
+    Value upper = permute(builder, loc, high, index);
+    if (!avx512)
+      return intrinsic(
+          builder, loc, "llvm.x86.avx.blendv.ps.256",
+          {lower, upper,
+           arith::BitcastOp::create(builder, loc, resultType, sign)},
+          resultType);
+    Value chosen = arith::CmpIOp::create(
+        builder, loc, arith::CmpIPredicate::slt, sign, constant(0));
+    return arith::SelectOp::create(builder, loc, chosen, upper, lower);
   }
 
   static Value extractEach(OpBuilder &builder, TableLookupOp op) {

@@ -36,6 +36,8 @@ public:
   virtual int64_t getGranule() const = 0;
   /// Columns that one call of `beginGroup` covers; 0 for the whole row.
   virtual int64_t getGroup() const { return 0; }
+  /// Whether weights come from memory as they are, without work per vector.
+  virtual bool isPlain() const { return false; }
   virtual void beginTile(KernelBuilder &k, Value tile) = 0;
   virtual void beginGroup(KernelBuilder &k, Value group) {}
   /// Starts at granule number `granule` of the row; `count` vectors follow.
@@ -51,6 +53,9 @@ public:
   FloatReader(Value weight, int64_t n) : weight(weight), n(n) {}
 
   int64_t getGranule() const override { return 4 * kLanes; }
+  bool isPlain() const override {
+    return cast<MemRefType>(weight.getType()).getElementType().isF32();
+  }
 
   void beginTile(KernelBuilder &k, Value tile) override {
     Value first = k.mul(tile, kRowTile);
@@ -272,44 +277,171 @@ public:
   }
 
   void emit(Value lo, Value hi) {
+    // With many rows of x, decoding once into a buffer beats decoding once
+    // for each few rows.
+    bool decodeFirst = !reader.isPlain() && (m < 0 || m >= (k.avx512 ? 8 : 2));
+    if (decodeFirst)
+      decoded = k.scratch({kRowTile, getDecodedColumns()});
     k.loop(lo, hi, 1, [&](Value tile) {
       reader.beginTile(k, tile);
-      emitRows(tile);
+      if (decodeFirst)
+        emitDecodedRows(tile);
+      else
+        emitRows(tile);
     });
   }
 
 private:
-  /// Rows of x that share a decoded vector; 4 x 5 sums, the vectors of four
-  /// tables and four weights fill the 32 registers of AVX-512.
+  /// Columns of four rows that fit the first cache as f32.
+  static constexpr int64_t kDecodedColumns = 1024;
+
+  /// Rows of x that share a vector of weights: 4 x 4 sums, and the vectors of
+  /// four tables and four weights, stay within the 32 registers of AVX-512;
+  /// 4 x 1 within the 16 shorter ones of AVX2.
   int64_t rowBlock() const {
-    int64_t most = k.avx512 ? 5 : 2;
-    if (m < 0 || m <= most)
-      return m < 0 ? most - 1 : m;
-    for (int64_t size = most; size > 2; --size)
-      if (m % size == 0)
-        return size;
-    return most;
+    int64_t most = k.avx512 ? 4 : 1;
+    return m < 0 ? most : std::min(m, most);
+  }
+
+  int64_t getGroupColumns() const {
+    return reader.getGroup() ? std::min(reader.getGroup(), columns) : columns;
+  }
+  /// Columns of a decoded block, and groups in it; whole groups, or a part of
+  /// the only one.
+  int64_t getDecodedColumns() const {
+    int64_t group = getGroupColumns();
+    if (group == columns)
+      return std::min<int64_t>(kDecodedColumns,
+                               llvm::alignTo(columns, reader.getGranule()));
+    return std::max<int64_t>(1, kDecodedColumns / group) * group;
+  }
+
+  /// Blocks of columns of one tile: decode, then multiply with all rows of x.
+  void emitDecodedRows(Value tile) {
+    int64_t size = getDecodedColumns(), full = columns / size;
+    Value rows = k.dim(out, 0);
+    k.loop(k.index(0), rows, 1, [&](Value row) {
+      for (int64_t r = 0; r < kRowTile; ++r)
+        whenColumn(tile, r, [&](Value column) {
+          Value start = bias ? k.load(bias, column) : k.constant(0.0f);
+          k.store(start, out, {row, column});
+        });
+    });
+    auto emitBlockOf = [&](Value index, int64_t count) {
+      decodeBlock(index, size, count);
+      forRowBlocks([&](Value row, int64_t rowCount) {
+        multiplyDecoded(tile, row, rowCount, k.mul(index, size), count);
+      });
+    };
+    if (full == 1)
+      emitBlockOf(k.index(0), size);
+    else if (full > 1)
+      k.loop(k.index(0), k.index(full), 1,
+             [&](Value index) { emitBlockOf(index, size); });
+    if (columns % size)
+      emitBlockOf(k.index(full), columns % size);
+  }
+
+  /// Decodes `count` columns from `index` * `size` on.
+  void decodeBlock(Value index, int64_t size, int64_t count) {
+    int64_t group = getGroupColumns(), granule = reader.getGranule();
+    auto decodeColumns = [&](Value first, Value place, int64_t columnCount) {
+      auto decodeGranule = [&](Value number, int64_t left) {
+        int64_t chunks = llvm::divideCeil(left, kLanes);
+        Value source = k.add(first, number);
+        reader.beginGranule(k, source, chunks);
+        for (int64_t chunk = 0; chunk < chunks; ++chunk)
+          for (int64_t r = 0; r < kRowTile; ++r)
+            k.storeVector(
+                reader.decode(k, r, chunk, k.laneMask(left - chunk * kLanes)),
+                decoded,
+                {k.index(r),
+                 k.add(k.add(place, k.mul(number, granule)), chunk * kLanes)});
+      };
+      k.loop(k.index(0), k.index(columnCount / granule), 1,
+             [&](Value number) { decodeGranule(number, granule); });
+      if (columnCount % granule)
+        decodeGranule(k.index(columnCount / granule), columnCount % granule);
+    };
+    if (group == columns) {
+      reader.beginGroup(k, k.index(0));
+      decodeColumns(k.mul(index, size / granule), k.index(0), count);
+      return;
+    }
+    Value firstGroup = k.mul(index, size / group);
+    auto decodeGroup = [&](Value number, int64_t columnCount) {
+      Value source = k.add(firstGroup, number);
+      reader.beginGroup(k, source);
+      decodeColumns(k.mul(source, group / granule), k.mul(number, group),
+                    columnCount);
+    };
+    k.loop(k.index(0), k.index(count / group), 1,
+           [&](Value number) { decodeGroup(number, group); });
+    if (count % group)
+      decodeGroup(k.index(count / group), count % group);
+  }
+
+  /// Adds the products of `count` rows of x with the decoded block to out.
+  void multiplyDecoded(Value tile, Value row, int64_t count, Value column,
+                       int64_t size) {
+    auto step = [&](Value offset, Value mask, ValueRange carried) {
+      Values sums(carried), weights;
+      for (int64_t r = 0; r < kRowTile; ++r)
+        weights.push_back(k.loadVector(decoded, {k.index(r), offset}));
+      for (int64_t i = 0; i < count; ++i) {
+        Value input =
+            k.loadVector(x, {k.add(row, i), k.add(column, offset)}, mask);
+        for (int64_t r = 0; r < kRowTile; ++r)
+          sums[i * kRowTile + r] =
+              k.fma(input, weights[r], sums[i * kRowTile + r]);
+      }
+      return sums;
+    };
+    Values sums =
+        k.chunks(k.index(size), Values(count * kRowTile, k.splat(0.0f)), step);
+    for (int64_t r = 0; r < kRowTile; ++r)
+      whenColumn(tile, r, [&](Value at) {
+        for (int64_t i = 0; i < count; ++i) {
+          Values place{k.add(row, i), at};
+          k.store(k.addf(k.load(out, place), k.sum(sums[i * kRowTile + r])),
+                  out, place);
+        }
+      });
+  }
+
+  /// Column `r` of a tile of the result, where it exists.
+  void whenColumn(Value tile, int64_t r, function_ref<void(Value)> body) {
+    Value column = k.add(k.mul(tile, kRowTile), r);
+    if (n % kRowTile == 0)
+      body(column);
+    else
+      k.when(k.less(column, k.index(n)), [&] { body(column); });
+  }
+
+  /// All rows of x in blocks.
+  void forRowBlocks(function_ref<void(Value, int64_t)> body) {
+    int64_t block = rowBlock();
+    if (m == block)
+      return body(k.index(0), block);
+    Value rows = k.dim(out, 0);
+    Value full =
+        m < 0 ? k.mul(k.div(rows, block), block) : k.index(m / block * block);
+    k.loop(k.index(0), full, block, [&](Value row) { body(row, block); });
+    if (m < 0)
+      k.loop(full, rows, 1, [&](Value row) { body(row, 1); });
+    else if (m % block)
+      body(full, m % block);
   }
 
   void emitRows(Value tile) {
-    int64_t block = rowBlock();
-    Value rows = k.dim(out, 0);
-    if (m == block)
-      return emitBlock(tile, k.index(0), block);
-    Value full =
-        m < 0 ? k.mul(k.div(rows, block), block) : k.index(m / block * block);
-    k.loop(k.index(0), full, block,
-           [&](Value row) { emitBlock(tile, row, block); });
-    if (m < 0)
-      k.loop(full, rows, 1, [&](Value row) { emitBlock(tile, row, 1); });
-    else if (m % block)
-      emitBlock(tile, full, m % block);
+    forRowBlocks(
+        [&](Value row, int64_t count) { emitBlock(tile, row, count); });
   }
 
   /// `count` rows of x from `row` on times one tile of W.
   void emitBlock(Value tile, Value row, int64_t count) {
     // Eight independent sums at least hide the latency of fma.
-    int64_t copies = count == 1 ? 2 : 1;
+    int64_t copies = k.avx512 && count == 1 ? 2 : 1;
     Values sums(count * kRowTile * copies, k.splat(0.0f));
     int64_t group =
         reader.getGroup() ? std::min(reader.getGroup(), columns) : columns;
@@ -328,9 +460,8 @@ private:
     if (columns % group)
       sums = emitOne(k.index(full), columns % group, sums);
 
-    for (int64_t r = 0; r < kRowTile; ++r) {
-      Value column = k.add(k.mul(tile, kRowTile), r);
-      auto storeColumn = [&] {
+    for (int64_t r = 0; r < kRowTile; ++r)
+      whenColumn(tile, r, [&](Value column) {
         for (int64_t i = 0; i < count; ++i) {
           Value total = sums[(i * kRowTile + r) * copies];
           for (int64_t c = 1; c < copies; ++c)
@@ -340,12 +471,7 @@ private:
             result = k.addf(result, k.load(bias, column));
           k.store(result, out, {k.add(row, i), column});
         }
-      };
-      if (n % kRowTile == 0)
-        storeColumn();
-      else
-        k.when(k.less(column, k.index(n)), storeColumn);
-    }
+      });
   }
 
   /// `size` columns of group number `index`.
@@ -396,6 +522,7 @@ private:
   KernelBuilder &k;
   WeightReader &reader;
   Value x, bias, out;
+  Value decoded; ///< [4, columns of a block]
   int64_t columns, m, n;
 };
 

@@ -206,6 +206,15 @@ TEST_P(MatmulTest, RaggedShapes) {
   runPacked({7, 12, 172}, false, 4, 0, true, /*dynamicRows=*/true);
 }
 
+TEST_P(MatmulTest, ManyRowsAndColumns) {
+  // More columns than one decoded block, with a rest, whole and in groups.
+  runPacked({9, 6, 2200}, true, 4, 0, true);
+  runPacked({8, 8, 2048}, true, 3, 128);
+  runPacked({11, 5, 3100}, false, 4, 1536, true);
+  runPacked({8, 4, 1300}, false, 8, 160);
+  runFloat({10, 9, 1100}, "f16", true);
+}
+
 GANQ_INSTANTIATE(MatmulTest);
 
 } // namespace
