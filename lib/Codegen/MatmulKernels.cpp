@@ -278,8 +278,10 @@ public:
 
   void emit(Value lo, Value hi) {
     // With many rows of x, decoding once into a buffer beats decoding once
-    // for each few rows.
-    bool decodeFirst = !reader.isPlain() && (m < 0 || m >= (k.avx512 ? 8 : 2));
+    // for each few rows. Sums then pass through out, which must hold them.
+    bool decodeFirst = !reader.isPlain() &&
+                       (m < 0 || m >= (k.avx512 ? 8 : 2)) &&
+                       cast<MemRefType>(out.getType()).getElementType().isF32();
     if (decodeFirst)
       decoded = k.scratch({kRowTile, getDecodedColumns()});
     k.loop(lo, hi, 1, [&](Value tile) {

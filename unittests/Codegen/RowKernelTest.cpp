@@ -158,6 +158,71 @@ TEST_P(RowKernelTest, CacheAndPositions) {
     EXPECT_EQ(rows[i], past * 3 + i);
 }
 
+/// Activations in f16 and bf16 are computed in f32 and rounded.
+TEST_P(RowKernelTest, NarrowActivations) {
+  for (std::string element : {"f16", "bf16"}) {
+    SCOPED_TRACE(element);
+    std::string x = "memref<9x172x" + element + ">",
+                w = "memref<20x172x" + element + ">",
+                y = "memref<9x20x" + element + ">";
+    auto module = compile(llvm::formatv(
+        R"(func.func @run(%x: {0}, %w: {1}, %n: {0}, %g: {0}, %y: {2}) {
+             ganq.rms_norm %x out(%n : {0}) {{epsilon = 0.0 : f32} : {0}
+             ganq.swiglu %x, %n out(%g : {0}) : {0}, {0}
+             ganq.matmul %x, %w out(%y : {2}) : {0}, {1}
+             return
+           })",
+        x, w, y));
+    ASSERT_TRUE(*module);
+    auto narrow = [&](float value) -> uint16_t {
+      if (element == "f16")
+        return toHalf(value);
+      uint32_t bits;
+      __builtin_memcpy(&bits, &value, 4);
+      return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    };
+    auto widen = [&](uint16_t value) {
+      if (element == "f16")
+        return fromHalf(value);
+      uint32_t bits = static_cast<uint32_t>(value) << 16;
+      float result;
+      __builtin_memcpy(&result, &bits, 4);
+      return result;
+    };
+    Array<float> exact = randomArray({9, 172}, 1),
+                 weight = randomArray({20, 172}, 2);
+    Array<uint16_t> xs({9, 172}), ws({20, 172}), ns({9, 172}), gs({9, 172}),
+        ys({9, 20});
+    for (size_t i = 0; i < exact.values.size(); ++i)
+      exact[i] = widen(xs[i] = narrow(exact[i]));
+    for (size_t i = 0; i < weight.values.size(); ++i)
+      weight[i] = widen(ws[i] = narrow(weight[i]));
+    module->call("run", {xs.argument(), ws.argument(), ns.argument(),
+                         gs.argument(), ys.argument()});
+    double step = element == "f16" ? 1.0 / 1024 : 1.0 / 128;
+    for (int64_t r = 0; r < 9; ++r) {
+      double squares = 0;
+      for (int64_t i = 0; i < 172; ++i)
+        squares += exact[r * 172 + i] * exact[r * 172 + i];
+      for (int64_t i = 0; i < 172; ++i) {
+        double value = exact[r * 172 + i];
+        double normal = value / std::sqrt(squares / 172);
+        EXPECT_NEAR(widen(ns[r * 172 + i]), normal,
+                    step * std::fabs(normal) + 1e-7);
+        double gated = value / (1 + std::exp(-value)) * widen(ns[r * 172 + i]);
+        EXPECT_NEAR(widen(gs[r * 172 + i]), gated,
+                    step * std::fabs(gated) + 1e-7);
+      }
+      for (int64_t j = 0; j < 20; ++j) {
+        double sum = 0;
+        for (int64_t i = 0; i < 172; ++i)
+          sum += static_cast<double>(exact[r * 172 + i]) * weight[j * 172 + i];
+        EXPECT_NEAR(widen(ys[r * 20 + j]), sum, step * std::fabs(sum) + 1e-4);
+      }
+    }
+  }
+}
+
 GANQ_INSTANTIATE(RowKernelTest);
 
 } // namespace
