@@ -319,9 +319,13 @@ struct CreateStepFunctionsPass
     func.walk([&](PastLengthOp op) {
       builder.setInsertionPoint(op);
       Value length;
-      for (BlockArgument argument : func.getArguments())
-        if (roles[argument.getArgNumber()] == ArgumentRole::Cache && !length)
-          length = tensor::DimOp::create(builder, op.getLoc(), argument, 2);
+      for (BlockArgument argument : func.getArguments()) {
+        ArgumentRole role = roles[argument.getArgNumber()];
+        bool isStacked = role == ArgumentRole::StackedCache;
+        if (!length && (isStacked || role == ArgumentRole::Cache))
+          length = tensor::DimOp::create(builder, op.getLoc(), argument,
+                                         isStacked ? 3 : 2);
+      }
       if (!length)
         length = arith::ConstantIndexOp::create(builder, op.getLoc(), 0);
       op.replaceAllUsesWith(length);

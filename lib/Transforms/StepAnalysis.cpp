@@ -103,7 +103,8 @@ LogicalResult Analysis::checkArguments() {
         return reject(func, "expected one input of tokens, but got '" + shown +
                                 "' as well");
       model.tokens = argument;
-    } else if (role == ArgumentRole::Other) {
+    } else if (role == ArgumentRole::Other ||
+               role == ArgumentRole::StackedCache) {
       return reject(func, "expected inputs to be tokens, attention mask, "
                           "positions or caches, but got '" +
                               shown + "'");

@@ -35,6 +35,8 @@ Value ModelBuilder::getTokenCount(OpBuilder &builder, Value fallback,
       tokenCount = tensor::DimOp::create(entry, func.getLoc(), argument, 1);
       return tokenCount;
     }
+  if (!fallback)
+    return {};
   return tensor::DimOp::create(builder, fallback.getLoc(), fallback, dim);
 }
 
@@ -63,6 +65,21 @@ Value ModelBuilder::createPositionRows(OpBuilder &builder, Location loc,
                    .getResult();
   tables.emplace_back(table, rows);
   return rows;
+}
+
+Value ModelBuilder::createPositionRows(OpBuilder &builder, Location loc,
+                                       Value table, Value count) {
+  Value &known = rows[{table, count}];
+  if (known)
+    return known;
+  RankedTensorType type = rankedType(table);
+  probe.limitContext(type.getDimSize(0));
+  auto rowsType = RankedTensorType::get(
+      {ShapedType::kDynamic, type.getDimSize(1)}, type.getElementType());
+  known = PositionRowsOp::create(builder, loc, rowsType, table, getPastLength(),
+                                 count, Value())
+              .getResult();
+  return known;
 }
 
 Value ModelBuilder::createTranspose(OpBuilder &builder, Location loc,
@@ -106,6 +123,11 @@ Value ModelBuilder::createAppend(OpBuilder &builder, Location loc,
       return appended;
     }
   }
+  // Keys that come from elsewhere, with a past that is not a cache argument.
+  if (concat && onnx::getInt(concat, "axis", 0) == 2)
+    return {};
+  if (!probe.knowsPast() || !probe.mayBeTokens(value, 2))
+    return {};
   // One append serves all attentions that share the keys.
   for (Operation *user : value.getUsers())
     if (auto append = dyn_cast<KvAppendOp>(user);
@@ -129,7 +151,11 @@ Value ModelBuilder::createMask(OpBuilder &builder, Location loc,
   };
   auto elementwise = RankedTensorType::get(type.getShape(), element);
   if (mask.form != MaskForm::Additive) {
-    Value seen = scalar(0.0), hidden = scalar(mask.hidden);
+    // Finite, so that rows without any key stay numbers.
+    auto semantics = &cast<FloatType>(element).getFloatSemantics();
+    double least =
+        APFloat::getLargest(*semantics, /*Negative=*/true).convertToDouble();
+    Value seen = scalar(0.0), hidden = scalar(std::max(mask.hidden, least));
     if (mask.form == MaskForm::Hidden)
       std::swap(seen, hidden);
     value = onnx::createOnnxOp(builder, loc, "Where", elementwise,
@@ -191,15 +217,21 @@ Value ModelBuilder::createAttention(OpBuilder &builder, Location loc,
     if (columns == 1 && rankedType(k).getDimSize(2) != 1)
       return {};
   }
-  bool isStateful = isCausal || unpadded == MaskKind::Causal;
-  if (isStateful || onnx::getDefiningOnnxOp(k, "Concat"))
-    k = createAppend(builder, loc, k);
-  if (isStateful || onnx::getDefiningOnnxOp(v, "Concat"))
-    v = createAppend(builder, loc, v);
-  auto attention = AttentionOp::create(
-      builder, loc, type, q, k, v, sum, isStateful ? getPastLength() : Value(),
-      Value(), builder.getF32FloatAttr(scale),
-      isCausal ? builder.getUnitAttr() : UnitAttr());
+  // Without recognised caches past is the number of keys that are not new.
+  Value past;
+  if (isCausal || unpadded == MaskKind::Causal) {
+    Value keys = createAppend(builder, loc, k);
+    Value values = createAppend(builder, loc, v);
+    if (keys && values) {
+      k = keys;
+      v = values;
+      past = getPastLength();
+    }
+  }
+  auto attention =
+      AttentionOp::create(builder, loc, type, q, k, v, sum, past, Value(),
+                          builder.getF32FloatAttr(scale),
+                          isCausal ? builder.getUnitAttr() : UnitAttr());
   if (unpadded && *unpadded != MaskKind::Other)
     attention->setAttr("ganq.unpadded_mask",
                        builder.getStringAttr(

@@ -34,13 +34,16 @@ public:
   /// `ganq.past_length` at the start of the function.
   mlir::Value getPastLength();
   /// The number of new tokens, from the shape of the tokens, or of dimension
-  /// `dim` of `fallback` at the builder's place.
+  /// `dim` of `fallback` at the builder's place; null without both.
   mlir::Value getTokenCount(mlir::OpBuilder &builder, mlir::Value fallback,
                             unsigned dim);
 
   /// Rows past .. past + count - 1 of `table`, f32.
   mlir::Value createPositionRows(mlir::OpBuilder &builder, mlir::Location loc,
                                  const NumericTensor &table, mlir::Value count);
+  /// Rows of a constant table [positions, columns].
+  mlir::Value createPositionRows(mlir::OpBuilder &builder, mlir::Location loc,
+                                 mlir::Value table, mlir::Value count);
 
   mlir::Value createTranspose(mlir::OpBuilder &builder, mlir::Location loc,
                               mlir::Value value, llvm::ArrayRef<int64_t> perm);
@@ -49,7 +52,8 @@ public:
                             mlir::RankedTensorType type);
 
   /// The keys or values of all tokens so far: a Concat of a cache argument and
-  /// `value` becomes `ganq.kv_append`; without a cache one is added.
+  /// `value` becomes `ganq.kv_append`; without a cache one is added. Null when
+  /// the keys are not those of the caches and the new tokens.
   mlir::Value createAppend(mlir::OpBuilder &builder, mlir::Location loc,
                            mlir::Value value);
 
@@ -70,6 +74,7 @@ private:
   Probe probe;
   mlir::Value pastLength, tokenCount;
   std::vector<std::pair<NumericTensor, mlir::Value>> tables;
+  llvm::DenseMap<std::pair<mlir::Value, mlir::Value>, mlir::Value> rows;
 };
 
 /// Each raises the group of operators that ends in `op`, and returns whether

@@ -48,10 +48,8 @@ private:
   /// Columns of the last dimension.
   Value slice(Value value, int64_t dim, int64_t begin, int64_t end);
   Value rotate(Value x, Value cos, Value sin, Value count, bool isInterleaved);
-  Value positionRows(Value table, Value count);
-  /// `kv_append` with a cache argument, Concat with another past, or the new
-  /// value alone.
-  Value append(Value past, Value value, bool isStateful);
+  /// The past and the new keys or values; `kv_append` with a cache argument.
+  Value append(Value past, Value value);
   /// Builds the attention from [B, H, S, D] values and replaces the results:
   /// output, keys, values.
   bool finish(Value q, Value k, Value v, ArrayRef<AttentionMask> masks,
@@ -79,6 +77,19 @@ Value FusedRaiser::splitHeads(Value value, int64_t heads) {
       type.getDimSize(2) % heads != 0)
     return {};
   int64_t size = type.getDimSize(2) / heads;
+  // Heads that an operator before merged in the same way.
+  if (Operation *merge = onnx::getDefiningOnnxOp(value, "Reshape"))
+    if (Operation *swap =
+            onnx::getDefiningOnnxOp(merge->getOperand(0), "Transpose")) {
+      std::optional<ArrayRef<int64_t>> perm = onnx::getInts(swap, "perm");
+      RankedTensorType inner = rankedType(swap->getOperand(0));
+      SmallVector<int64_t> shape;
+      if (perm && *perm == ArrayRef<int64_t>{0, 2, 1, 3} && inner &&
+          inner.getDimSize(1) == heads && inner.getDimSize(3) == size &&
+          onnx::getConstantInts(merge->getOperand(1), shape) &&
+          shape == SmallVector<int64_t>{0, 0, heads * size})
+        return swap->getOperand(0);
+    }
   auto split = RankedTensorType::get(
       {type.getDimSize(0), type.getDimSize(1), heads, size},
       type.getElementType());
@@ -111,20 +122,12 @@ Value FusedRaiser::slice(Value value, int64_t dim, int64_t begin, int64_t end) {
       ->getResult(0);
 }
 
-Value FusedRaiser::positionRows(Value table, Value count) {
-  RankedTensorType type = rankedType(table);
-  model.getProbe().limitContext(type.getDimSize(0));
-  auto rows = RankedTensorType::get({ShapedType::kDynamic, type.getDimSize(1)},
-                                    type.getElementType());
-  return PositionRowsOp::create(builder, loc, rows, table,
-                                model.getPastLength(), count, Value())
-      .getResult();
-}
-
 Value FusedRaiser::rotate(Value x, Value cos, Value sin, Value count,
                           bool isInterleaved) {
-  return RopeOp::create(builder, loc, x.getType(), x, positionRows(cos, count),
-                        positionRows(sin, count), Value(),
+  return RopeOp::create(builder, loc, x.getType(), x,
+                        model.createPositionRows(builder, loc, cos, count),
+                        model.createPositionRows(builder, loc, sin, count),
+                        Value(),
                         isInterleaved ? builder.getUnitAttr() : UnitAttr())
       .getResult();
 }
@@ -136,26 +139,20 @@ static bool isAngleTable(Value table, Value heads) {
          2 * type.getDimSize(1) <= rankedType(heads).getDimSize(3);
 }
 
-Value FusedRaiser::append(Value past, Value value, bool isStateful) {
+Value FusedRaiser::append(Value past, Value value) {
   RankedTensorType type = rankedType(value);
-  auto argument = dyn_cast_or_null<BlockArgument>(past);
-  bool isCache =
-      argument && model.getProbe().getRole(argument) == ArgumentRole::Cache;
+  if (!past)
+    return value;
+  auto argument = dyn_cast<BlockArgument>(past);
   auto grown = RankedTensorType::get({type.getDimSize(0), type.getDimSize(1),
                                       ShapedType::kDynamic, type.getDimSize(3)},
                                      type.getElementType());
-  if (isCache)
+  if (argument && model.getProbe().getRole(argument) == ArgumentRole::Cache)
     return KvAppendOp::create(builder, loc, grown, past, value);
-  if (past) {
-    NamedAttribute axis(builder.getStringAttr("axis"),
-                        builder.getI64IntegerAttr(2));
-    return onnx::createOnnxOp(builder, loc, "Concat", grown, {past, value},
-                              axis)
-        ->getResult(0);
-  }
-  return isStateful ? KvAppendOp::create(builder, loc, type, Value(), value)
-                          .getResult()
-                    : value;
+  NamedAttribute axis(builder.getStringAttr("axis"),
+                      builder.getI64IntegerAttr(2));
+  return onnx::createOnnxOp(builder, loc, "Concat", grown, {past, value}, axis)
+      ->getResult(0);
 }
 
 bool FusedRaiser::finish(Value q, Value k, Value v,
@@ -234,10 +231,9 @@ bool FusedRaiser::raiseGroupQuery() {
     k = rotate(k, cos, sin, count, isInterleaved);
   }
   double scale = scaleOrDefault(onnx::getFloat(op, "scale", 0.0), q);
-  k = append(operand(3), k, true);
-  v = append(operand(4), v, true);
-  if (!k.getDefiningOp<KvAppendOp>() || !v.getDefiningOp<KvAppendOp>() ||
-      !finish(q, k, v, {}, scale, /*isCausal=*/true, std::nullopt))
+  k = append(operand(3), k);
+  v = append(operand(4), v);
+  if (!finish(q, k, v, {}, scale, /*isCausal=*/true, std::nullopt))
     return false;
   replaceCache(op, 1, k);
   replaceCache(op, 2, v);
@@ -287,9 +283,8 @@ bool FusedRaiser::raiseMultiHead() {
     if (kind == MaskKind::Other || isData)
       unpadded = kind;
   }
-  bool isStateful = isCausal || unpadded == MaskKind::Causal;
-  k = append(pastKey, k, isStateful);
-  v = append(pastValue, v, isStateful);
+  k = append(pastKey, k);
+  v = append(pastValue, v);
   if (!finish(q, k, v, masks, scale, isCausal, unpadded))
     return false;
   replaceCache(op, 1, k);
@@ -337,8 +332,8 @@ bool FusedRaiser::raisePacked() {
                                 axis)
           ->getResult(0);
     };
-    k = append(take(0), k, false);
-    v = append(take(1), v, false);
+    k = append(take(0), k);
+    v = append(take(1), v);
   }
   SmallVector<AttentionMask> masks;
   if (mask) {
@@ -417,9 +412,8 @@ bool FusedRaiser::raiseStandard() {
       isCausal |= kind == MaskKind::Causal;
     }
   }
-  bool isStateful = isCausal || unpadded == MaskKind::Causal;
-  k = append(pastKey, k, isStateful);
-  v = append(pastValue, v, isStateful);
+  k = append(pastKey, k);
+  v = append(pastValue, v);
   if (!finish(q, k, v, masks, scale, isCausal, unpadded))
     return false;
   replaceCache(op, 1, k);
@@ -443,7 +437,7 @@ bool FusedRaiser::raiseRotary(bool isMicrosoft) {
     heads =
         type.getDimSize(2) / (2 * cosType.getDimSize(cosType.getRank() - 1));
   Value split = splitHeads(x, heads);
-  if (!split)
+  if (!split || !model.getProbe().knowsPast())
     return false;
   bool isInterleaved = integer("interleaved") != 0;
   Value count = model.getTokenCount(builder, split, 2), result;

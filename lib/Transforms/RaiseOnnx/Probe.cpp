@@ -59,6 +59,9 @@ SmallVector<ArgumentRole> ganq::getArgumentRoles(func::FuncOp func) {
       else if (type.getRank() == 4 && isa<FloatType>(type.getElementType()) &&
                llvm::any_of(argument.getUses(), isCacheUse))
         role = ArgumentRole::Cache;
+      else if (type.getRank() == 5 && type.getDimSize(0) == 2 &&
+               isa<FloatType>(type.getElementType()))
+        role = ArgumentRole::StackedCache;
     }
     roles.push_back(role);
   }
@@ -74,6 +77,12 @@ Probe::Probe(func::FuncOp func, int64_t maxContext,
     : context(std::max<int64_t>(maxContext, 1)),
       readParameter(std::move(readParameter)), roles(getArgumentRoles(func)) {
   copy = cast<func::FuncOp>(func->clone(mapping));
+  for (unsigned i = 0; i < copy.getNumArguments(); ++i)
+    if (auto dims = copy.getArgAttrOfType<ArrayAttr>(i, "onnx.dims"))
+      hasPastSizes |= llvm::any_of(dims, [](Attribute dim) {
+        auto name = dyn_cast<StringAttr>(dim);
+        return name && StringRef(name.getValue().lower()).contains("past");
+      });
   limitByTables(func);
 }
 
@@ -83,7 +92,8 @@ Probe::~Probe() {
 }
 
 bool Probe::hasCaches() const {
-  return llvm::is_contained(roles, ArgumentRole::Cache);
+  return llvm::is_contained(roles, ArgumentRole::Cache) ||
+         llvm::is_contained(roles, ArgumentRole::StackedCache);
 }
 
 ArgumentRole Probe::getRole(BlockArgument argument) const {
@@ -97,7 +107,7 @@ SmallVector<std::pair<int64_t, int64_t>> Probe::getSizes() const {
   SmallVector<std::pair<int64_t, int64_t>> sizes;
   int64_t tokens = std::min<int64_t>(context, 5);
   sizes.emplace_back(tokens, 0);
-  if (hasCaches() && context >= 3)
+  if ((hasCaches() || hasPastSizes) && context >= 3)
     sizes.emplace_back(std::min<int64_t>(context - 2, 3), 2);
   else if (tokens > 1)
     sizes.emplace_back(tokens - 1, 0);
@@ -116,7 +126,9 @@ std::unique_ptr<onnx::Evaluator> Probe::createEvaluator(int64_t tokens,
         sizes.try_emplace(symbol.getValue(), size);
   };
   for (auto [i, role] : llvm::enumerate(roles))
-    if (role != ArgumentRole::Other)
+    if (role == ArgumentRole::StackedCache)
+      name(i, 1, 1);
+    else if (role != ArgumentRole::Other)
       name(i, 0, 1);
   // Tokens first: without caches the mask may share their symbol.
   for (auto [i, role] : llvm::enumerate(roles))
@@ -125,6 +137,8 @@ std::unique_ptr<onnx::Evaluator> Probe::createEvaluator(int64_t tokens,
   for (auto [i, role] : llvm::enumerate(roles)) {
     if (role == ArgumentRole::Cache)
       name(i, 2, past);
+    if (role == ArgumentRole::StackedCache)
+      name(i, 3, past);
     if (role == ArgumentRole::AttentionMask)
       name(i, 1, past + tokens);
   }
@@ -189,12 +203,38 @@ std::optional<NumericTensor> Probe::evaluateWith(onnx::Evaluator &evaluator,
   return NumericTensor{*shape, std::move(*numbers)};
 }
 
-std::optional<NumericTensor> Probe::evaluate(Value value, int64_t tokens,
-                                             int64_t past) {
+onnx::Evaluator &Probe::getEvaluator(int64_t tokens, int64_t past) {
   std::unique_ptr<onnx::Evaluator> &evaluator = evaluators[{tokens, past}];
   if (!evaluator)
     evaluator = createEvaluator(tokens, past);
-  return evaluateWith(*evaluator, value);
+  return *evaluator;
+}
+
+std::optional<NumericTensor> Probe::evaluate(Value value, int64_t tokens,
+                                             int64_t past) {
+  return evaluateWith(getEvaluator(tokens, past), value);
+}
+
+std::optional<int64_t> Probe::getSize(Value value, unsigned dim, int64_t tokens,
+                                      int64_t past) {
+  Value twin = mapping.lookupOrNull(value);
+  if (!twin)
+    return std::nullopt;
+  ScopedDiagnosticHandler quiet(copy.getContext(),
+                                [](Diagnostic &) { return success(); });
+  FailureOr<onnx::AbstractTensor> tensor =
+      getEvaluator(tokens, past).evaluate(twin);
+  if (failed(tensor) || !tensor->hasRank || dim >= tensor->dims.size())
+    return std::nullopt;
+  auto size = dyn_cast<AffineConstantExpr>(tensor->dims[dim]);
+  return size ? std::optional<int64_t>(size.getValue()) : std::nullopt;
+}
+
+bool Probe::mayBeTokens(Value value, unsigned dim) {
+  return llvm::all_of(getSizes(), [&](auto size) {
+    return getSize(value, dim, size.first, size.second).value_or(size.first) ==
+           size.first;
+  });
 }
 
 bool Probe::dependsOnInputs(Value value) {

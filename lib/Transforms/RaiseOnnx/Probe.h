@@ -22,12 +22,19 @@
 namespace ganq {
 
 /// What an argument of the model means.
-enum class ArgumentRole { Tokens, Positions, AttentionMask, Cache, Other };
+enum class ArgumentRole {
+  Tokens,
+  Positions,
+  AttentionMask,
+  Cache,
+  StackedCache,
+  Other
+};
 
 /// The roles of the arguments of `func`. Integer arguments [B, S] are tokens,
 /// unless their name says positions or mask; float arguments [B, H, P, D] that
 /// are extended by Concat along P, or are the past of a fused attention, are
-/// caches.
+/// caches. Float arguments [2, B, H, P, D] hold keys and values in one.
 llvm::SmallVector<ArgumentRole> getArgumentRoles(mlir::func::FuncOp func);
 
 /// A tensor of numbers, row-major.
@@ -61,7 +68,16 @@ public:
   ~Probe();
 
   bool hasCaches() const;
+  /// False when an argument has a past whose length is not that of a cache, so
+  /// that `ganq.past_length` would not be it.
+  bool knowsPast() const { return hasCaches() || !hasPastSizes; }
   ArgumentRole getRole(mlir::BlockArgument argument) const;
+
+  /// Size of a dimension of `value`; nothing when it is not known.
+  std::optional<int64_t> getSize(mlir::Value value, unsigned dim,
+                                 int64_t tokens, int64_t past);
+  /// True when dimension `dim` is as long as the new tokens, or unknown.
+  bool mayBeTokens(mlir::Value value, unsigned dim);
 
   /// Nothing when the value depends on data (tokens, contents of the caches)
   /// or cannot be computed. Values made after the construction are not known.
@@ -95,6 +111,7 @@ public:
 private:
   /// A few sizes (tokens, past) that tell most functions of positions apart.
   llvm::SmallVector<std::pair<int64_t, int64_t>> getSizes() const;
+  onnx::Evaluator &getEvaluator(int64_t tokens, int64_t past);
   std::unique_ptr<onnx::Evaluator> createEvaluator(int64_t tokens,
                                                    int64_t past);
   std::optional<NumericTensor> evaluateWith(onnx::Evaluator &evaluator,
@@ -107,6 +124,7 @@ private:
   mlir::func::FuncOp copy;
   mlir::IRMapping mapping;
   int64_t context;
+  bool hasPastSizes = false;
   onnx::Evaluator::ReadParameter readParameter;
   llvm::SmallVector<ArgumentRole> roles;
   std::map<std::pair<int64_t, int64_t>, std::unique_ptr<onnx::Evaluator>>

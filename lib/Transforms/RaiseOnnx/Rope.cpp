@@ -183,7 +183,8 @@ bool ganq::raiseRope(ModelBuilder &model, Operation *op) {
   if (!found)
     return false;
   RankedTensorType type = rankedType(found->x);
-  if (!type || type.getRank() != 4 || op->getResult(0).getType() != type)
+  if (!model.getProbe().knowsPast() || !type || type.getRank() != 4 ||
+      op->getResult(0).getType() != type)
     return false;
   std::optional<PositionTable> cos =
       model.getProbe().getPositionTable(found->cos);
@@ -232,6 +233,8 @@ bool ganq::raisePositions(ModelBuilder &model, Operation *op) {
       !(table.getDefiningOp<ParameterOp>() || onnx::matchConstant(table)))
     return false;
   Probe &probe = model.getProbe();
+  if (!probe.knowsPast())
+    return false;
   if (onnx::isOnnxOp(op, "Gather")) {
     if (onnx::getInt(op, "axis", 0) != 0 ||
         !probe.isPositions(op->getOperand(1)))
@@ -247,20 +250,13 @@ bool ganq::raisePositions(ModelBuilder &model, Operation *op) {
         return onnx::isOnnxOp(user, "Add");
       }))
     return false;
-  probe.limitContext(tableType.getDimSize(0));
   OpBuilder builder(op);
   Location loc = op->getLoc();
-  Value count;
-  if (onnx::isOnnxOp(op, "Gather"))
-    count = model.getTokenCount(builder, op->getOperand(1), rank - 2);
-  else
-    count = model.getTokenCount(builder, op->getResult(0), rank - 2);
-  auto rowsType = RankedTensorType::get(
-      {type.getDimSize(rank - 2), tableType.getDimSize(1)},
-      type.getElementType());
-  Value rows = PositionRowsOp::create(builder, loc, rowsType, table,
-                                      model.getPastLength(), count, Value())
-                   .getResult();
+  Value indices = onnx::isOnnxOp(op, "Gather") ? op->getOperand(1) : Value();
+  Value count = model.getTokenCount(builder, indices, rank - 2);
+  if (!count)
+    return false;
+  Value rows = model.createPositionRows(builder, loc, table, count);
   if (rank == 3)
     rows = onnx::createOnnxOp(builder, loc, "Unsqueeze",
                               RankedTensorType::get(
