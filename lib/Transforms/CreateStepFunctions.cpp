@@ -249,7 +249,7 @@ struct CreateStepFunctionsPass
     if (chunk < 1 || maxContext < 0) {
       getOperation().emitError("expected chunk to be at least 1 and "
                                "max-context at least 0, but got ")
-          << chunk << " and " << maxContext;
+          << chunk.getValue() << " and " << maxContext.getValue();
       return signalPassFailure();
     }
     if (main && !main.isExternal())
@@ -269,7 +269,8 @@ struct CreateStepFunctionsPass
                                       : std::min<int64_t>(maxContext, limit);
     if (maxContext > limit)
       main.emitRemark("the model's tables of positions end at ")
-          << limit << " tokens; using that instead of " << maxContext;
+          << limit << " tokens; using that instead of "
+          << maxContext.getValue();
     int64_t tokens = std::min<int64_t>(chunk, context);
     auto prefill =
         StepBuilder(main, *model, "prefill", tokens, context).build();

@@ -1,0 +1,48 @@
+//===- PromoteStepResults.cpp - Results of step functions to arguments ----===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ganq/Transforms/Passes.h"
+#include "mlir/Dialect/Bufferization/Transforms/Passes.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+
+using namespace mlir;
+using namespace ganq;
+
+namespace ganq {
+#define GEN_PASS_DEF_PROMOTESTEPRESULTS
+#include "ganq/Transforms/Passes.h.inc"
+} // namespace ganq
+
+namespace {
+
+struct PromoteStepResultsPass
+    : ganq::impl::PromoteStepResultsBase<PromoteStepResultsPass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    auto isStep = [](func::FuncOp func) { return func.getSymName() != "main"; };
+    for (auto func : module.getOps<func::FuncOp>()) {
+      if (!isStep(func))
+        continue;
+      for (Type type : func.getResultTypes()) {
+        auto buffer = dyn_cast<MemRefType>(type);
+        if (!buffer || !buffer.hasStaticShape()) {
+          func.emitError("expected the results of a step function to be "
+                         "buffers of static shape, but got ")
+              << type;
+          return signalPassFailure();
+        }
+      }
+    }
+    bufferization::BufferResultsToOutParamsOpts options;
+    options.filterFn = [&](func::FuncOp *func) { return isStep(*func); };
+    options.hoistStaticAllocs = true;
+    options.modifyPublicFunctions = true;
+    if (failed(bufferization::promoteBufferResultsToOutParams(module, options)))
+      signalPassFailure();
+  }
+};
+
+} // namespace
