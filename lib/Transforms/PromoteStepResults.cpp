@@ -20,12 +20,23 @@ namespace {
 
 struct PromoteStepResultsPass
     : ganq::impl::PromoteStepResultsBase<PromoteStepResultsPass> {
+  /// A cache that bufferized in place is returned as the argument it came in.
+  static void dropCaches(func::FuncOp func) {
+    auto terminator = cast<func::ReturnOp>(func.front().getTerminator());
+    llvm::BitVector returned(func.getNumResults());
+    for (auto [index, value] : llvm::enumerate(terminator.getOperands()))
+      returned[index] = isa<BlockArgument>(value);
+    terminator->eraseOperands(returned);
+    (void)func.eraseResults(returned);
+  }
+
   void runOnOperation() override {
     ModuleOp module = getOperation();
     auto isStep = [](func::FuncOp func) { return func.getSymName() != "main"; };
     for (auto func : module.getOps<func::FuncOp>()) {
       if (!isStep(func))
         continue;
+      dropCaches(func);
       for (Type type : func.getResultTypes()) {
         auto buffer = dyn_cast<MemRefType>(type);
         if (!buffer || !buffer.hasStaticShape()) {
