@@ -336,6 +336,9 @@ struct ConvertToLLVMPass : ganq::impl::ConvertToLLVMBase<ConvertToLLVMPass> {
     };
     SmallVector<Entry> entries;
     for (auto function : module.getOps<func::FuncOp>()) {
+      // Names from the model mean nothing to LLVM.
+      function.removeArgAttrsAttr();
+      function.removeResAttrsAttr();
       if (function.isExternal() || function.isPrivate())
         continue;
       entries.push_back({function.getName().str(), function.getFunctionType(),
