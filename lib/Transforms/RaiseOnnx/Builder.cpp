@@ -188,7 +188,8 @@ Value ModelBuilder::createAttention(OpBuilder &builder, Location loc,
                                     RankedTensorType type, Value q, Value k,
                                     Value v, ArrayRef<AttentionMask> masks,
                                     double scale, bool isCausal,
-                                    std::optional<MaskKind> unpadded) {
+                                    std::optional<MaskKind> unpadded,
+                                    bool isFromStart) {
   Type element = type.getElementType();
   Value sum;
   for (const AttentionMask &mask : masks) {
@@ -226,6 +227,8 @@ Value ModelBuilder::createAttention(OpBuilder &builder, Location loc,
       k = keys;
       v = values;
       past = getPastLength();
+    } else if (isFromStart) {
+      past = arith::ConstantIndexOp::create(builder, loc, 0);
     }
   }
   auto attention =

@@ -58,13 +58,16 @@ public:
                            mlir::Value value);
 
   /// q [B, Hq, S, D], k, v [B, Hkv, T, D]. `unpadded` says what the explicit
-  /// masks are for an attention mask of ones, when they depend on inputs. Null
-  /// when a mask does not fit.
+  /// masks are for an attention mask of ones, when they depend on inputs. When
+  /// the keys are neither caches nor the new tokens, causal attention lets the
+  /// last query see the last key; with `isFromStart`, the first query the
+  /// first. Null when a mask does not fit.
   mlir::Value createAttention(mlir::OpBuilder &builder, mlir::Location loc,
                               mlir::RankedTensorType type, mlir::Value q,
                               mlir::Value k, mlir::Value v,
                               llvm::ArrayRef<AttentionMask> masks, double scale,
-                              bool isCausal, std::optional<MaskKind> unpadded);
+                              bool isCausal, std::optional<MaskKind> unpadded,
+                              bool isFromStart = false);
 
 private:
   mlir::Value createMask(mlir::OpBuilder &builder, mlir::Location loc,

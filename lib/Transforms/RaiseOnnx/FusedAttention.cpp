@@ -53,7 +53,8 @@ private:
   /// Builds the attention from [B, H, S, D] values and replaces the results:
   /// output, keys, values.
   bool finish(Value q, Value k, Value v, ArrayRef<AttentionMask> masks,
-              double scale, bool isCausal, std::optional<MaskKind> unpadded);
+              double scale, bool isCausal, std::optional<MaskKind> unpadded,
+              bool isFromStart = false);
   double scaleOrDefault(double scale, Value q) {
     int64_t size = rankedType(q).getDimSize(3);
     return scale != 0.0 ? scale : 1.0 / std::sqrt(static_cast<double>(size));
@@ -157,18 +158,28 @@ Value FusedRaiser::append(Value past, Value value) {
 
 bool FusedRaiser::finish(Value q, Value k, Value v,
                          ArrayRef<AttentionMask> masks, double scale,
-                         bool isCausal, std::optional<MaskKind> unpadded) {
+                         bool isCausal, std::optional<MaskKind> unpadded,
+                         bool isFromStart) {
   RankedTensorType type = rankedType(op->getResult(0));
   RankedTensorType qType = rankedType(q), vType = rankedType(v);
   auto heads = RankedTensorType::get({qType.getDimSize(0), qType.getDimSize(1),
                                       qType.getDimSize(2), vType.getDimSize(3)},
                                      qType.getElementType());
   Value result = model.createAttention(builder, loc, heads, q, k, v, masks,
-                                       scale, isCausal, unpadded);
+                                       scale, isCausal, unpadded, isFromStart);
   if (!result)
     return false;
   op->getResult(0).replaceAllUsesWith(mergeHeads(result, type));
   return true;
+}
+
+/// True when `op` has no attribute besides `known` and the node's name: newer
+/// versions of the operators may say more than this file knows.
+static bool hasOnly(Operation *op, ArrayRef<StringRef> known) {
+  return llvm::all_of(op->getDiscardableAttrs(), [&](NamedAttribute attr) {
+    StringRef name = attr.getName();
+    return name.starts_with("onnx.") || llvm::is_contained(known, name);
+  });
 }
 
 /// All of the further results that are used have ranked types.
@@ -192,7 +203,10 @@ bool FusedRaiser::raiseGroupQuery() {
   int64_t heads = integer("num_heads"), groups = integer("kv_num_heads");
   bool doRotary = integer("do_rotary") != 0;
   // A bias, sinks, a window or a cap need more than ganq.attention has.
-  if (!hasRankedResults(op, 3) || heads <= 0 || groups <= 0 ||
+  if (!hasOnly(op, {"do_rotary", "kv_num_heads", "local_window_size",
+                    "num_heads", "qk_output", "rotary_interleaved", "scale",
+                    "smooth_softmax", "softcap"}) ||
+      !hasRankedResults(op, 3) || heads <= 0 || groups <= 0 ||
       integer("local_window_size", -1) != -1 || integer("smooth_softmax") > 0 ||
       onnx::getFloat(op, "softcap", 0.0) != 0.0 || integer("qk_output") != 0)
     return false;
@@ -245,7 +259,9 @@ bool FusedRaiser::raiseMultiHead() {
   Value query = operand(0), key = operand(1), value = operand(2),
         bias = operand(3), padding = operand(4), scores = operand(5),
         pastKey = operand(6), pastValue = operand(7);
-  if (!hasRankedResults(op, 3) || heads <= 0 || !key || !value || padding ||
+  if (!hasOnly(op,
+               {"mask_filter_value", "num_heads", "scale", "unidirectional"}) ||
+      !hasRankedResults(op, 3) || heads <= 0 || !key || !value || padding ||
       operand(8) || operand(9) || !rankedType(query) ||
       rankedType(query).getRank() != 3 || !pastKey != !pastValue)
     return false;
@@ -298,7 +314,10 @@ bool FusedRaiser::raisePacked() {
         mask = operand(3), past = operand(4), scores = operand(5);
   RankedTensorType type = rankedType(input);
   RankedTensorType weightType = rankedType(weight);
-  if (!hasRankedResults(op, 2) || heads <= 0 || !type || type.getRank() != 3 ||
+  if (!hasOnly(op, {"do_rotary", "mask_filter_value", "num_heads",
+                    "past_present_share_buffer", "rotary_embedding_dim",
+                    "scale", "unidirectional"}) ||
+      !hasRankedResults(op, 2) || heads <= 0 || !type || type.getRank() != 3 ||
       !weightType || weightType.getRank() != 2 ||
       !weightType.hasStaticShape() || scores || operand(6) ||
       integer("do_rotary") != 0 || integer("past_present_share_buffer") != 0 ||
@@ -385,7 +404,12 @@ bool FusedRaiser::raisePacked() {
 bool FusedRaiser::raiseStandard() {
   Value query = operand(0), key = operand(1), value = operand(2),
         mask = operand(3), pastKey = operand(4), pastValue = operand(5);
-  if (!hasRankedResults(op, 3) || operand(6) ||
+  if (!hasOnly(op, {"is_causal", "kv_num_heads", "left_window_size",
+                    "q_num_heads", "qk_matmul_output_mode", "right_window_size",
+                    "scale", "softcap", "softmax_precision"}) ||
+      !hasRankedResults(op, 3) || operand(6) ||
+      integer("left_window_size", -1) != -1 ||
+      integer("right_window_size", -1) != -1 ||
       onnx::getFloat(op, "softcap", 0.0) != 0.0 || !pastKey != !pastValue)
     return false;
   Value q = splitHeads(query, integer("q_num_heads")),
@@ -414,7 +438,9 @@ bool FusedRaiser::raiseStandard() {
   }
   k = append(pastKey, k);
   v = append(pastValue, v);
-  if (!finish(q, k, v, masks, scale, isCausal, unpadded))
+  // Without a past the first query sees the first key only.
+  if (!finish(q, k, v, masks, scale, isCausal, unpadded,
+              /*isFromStart=*/!pastKey))
     return false;
   replaceCache(op, 1, k);
   replaceCache(op, 2, v);
@@ -426,7 +452,9 @@ bool FusedRaiser::raiseRotary(bool isMicrosoft) {
   Value positions = operand(isMicrosoft ? 1 : 3);
   Value cos = operand(isMicrosoft ? 2 : 1), sin = operand(isMicrosoft ? 3 : 2);
   RankedTensorType type = rankedType(x), cosType = rankedType(cos);
-  if (!type || !cosType || !rankedType(sin) ||
+  if (!hasOnly(op, {"interleaved", "is_packed_batching", "num_heads",
+                    "rotary_embedding_dim", "scale"}) ||
+      !type || !cosType || !rankedType(sin) ||
       op->getResult(0).getType() != type ||
       (isMicrosoft && (onnx::getFloat(op, "scale", 1.0) != 1.0 ||
                        integer("is_packed_batching") != 0)))

@@ -65,6 +65,9 @@ SmallVector<ArgumentRole> ganq::getArgumentRoles(func::FuncOp func) {
     }
     roles.push_back(role);
   }
+  // Only the positions of tokens are known without being given.
+  if (!llvm::is_contained(roles, ArgumentRole::Tokens))
+    llvm::replace(roles, ArgumentRole::Positions, ArgumentRole::Other);
   return roles;
 }
 

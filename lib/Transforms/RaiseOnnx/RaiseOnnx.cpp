@@ -63,6 +63,14 @@ struct RaiseOnnxPass : ganq::impl::RaiseOnnxBase<RaiseOnnxPass> {
         raisePositions(model, op);
     });
     eraseDeadOps(func);
+    // What was computed from them comes from ganq.past_length now.
+    eraseDeadOps(func);
+    for (BlockArgument argument : func.getArguments())
+      if (model.getProbe().getRole(argument) == ArgumentRole::Positions &&
+          argument.use_empty())
+        func.emitRemark("input #")
+            << argument.getArgNumber()
+            << " is not read: positions are taken as the places of the tokens";
     OpBuilder builder(func);
     if (llvm::any_of(func.getOps<PastLengthOp>(), [](auto) { return true; }))
       func->setAttr("ganq.max_context",
