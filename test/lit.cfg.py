@@ -15,7 +15,12 @@ config.environment["PATH"] = os.pathsep.join(
     [config.ganq_tools_dir, config.llvm_tools_dir, config.environment["PATH"]]
 )
 config.substitutions.append(("%{python}", config.python))
-config.substitutions.append(("%{runtime_dir}", config.ganq_tools_dir))
+config.substitutions.append(
+    ("%{generated_docs}", os.path.join(config.ganq_build_dir, "docs", "generated"))
+)
+config.substitutions.append(
+    ("%{docs}", os.path.join(os.path.dirname(config.test_source_root), "docs"))
+)
 
 if config.python and os.path.exists(config.python):
     config.available_features.add("onnx-python")

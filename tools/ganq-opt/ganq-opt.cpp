@@ -4,19 +4,15 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ganq/IR/GanqDialect.h"
-#include "mlir/InitAllDialects.h"
-#include "mlir/InitAllExtensions.h"
+#include "ganq/Pipelines/Phases.h"
 #include "mlir/InitAllPasses.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 
 int main(int argc, char **argv) {
   mlir::registerAllPasses();
+  ganq::registerGanqPasses();
   mlir::DialectRegistry registry;
-  mlir::registerAllDialects(registry);
-  mlir::registerAllExtensions(registry);
-  registry.insert<ganq::GanqDialect>();
-  ganq::registerBufferizableOpInterfaceExternalModels(registry);
+  ganq::registerGanqDialects(registry);
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "ganq optimizer driver\n", registry));
 }

@@ -35,8 +35,8 @@ def InsertObservers : Pass<"ganq-insert-observers", "::mlir::ModuleOp"> {
   let summary = "Tap the inputs of the products that are to be quantized";
   let description = [{
     Inserts a `ganq.observe` before each `ganq.matmul` with an encoded weight
-    in `@prefill`, or in `@main` where there is no `@prefill`. Products that
-    read the same value share one observer. The module attribute
+    in `@prefill` and `@decode`, or in `@main` where there are none. Products
+    that read the same value share one observer. The module attribute
     `ganq.observers` maps each weight's key to the observer's number.
   }];
 }

@@ -1,0 +1,60 @@
+//===- Phases.h - The named phases of compilation ---------------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_PIPELINES_PHASES_H
+#define GANQ_PIPELINES_PHASES_H
+
+#include "mlir/IR/DialectRegistry.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/StringRef.h"
+#include <optional>
+#include <string>
+
+namespace ganq {
+
+/// The road of a model, in order. `--compile-to=<phase>` stops after one.
+enum class Phase {
+  Input,       ///< onnx dialect, one canonical opset, shapes known, checked
+  Raise,       ///< named ganq ops; @prefill and @decode
+  Assign,      ///< schemes on the weights' types
+  Materialize, ///< packed products on the tensors that are stored
+  Linalg,      ///< no onnx op left
+  Buffer,      ///< memrefs instead of tensors
+  LLVM,        ///< LLVM dialect with the entries of the module ABI
+};
+
+std::optional<Phase> parsePhase(llvm::StringRef name);
+/// Comma-separated, for messages.
+std::string getPhaseNames();
+
+struct PhaseOptions {
+  /// Where the files of the model's weights lie.
+  std::string modelDir = ".";
+  /// Tokens of one call of @prefill.
+  int64_t chunk = 64;
+  /// Greatest number of tokens in the cache; 0: what the model says.
+  int64_t maxContext = 0;
+  std::string scheme = "none";
+  unsigned bits = 4;
+  int64_t group = 0;
+  std::string exclude;
+  bool quantizeHead = false;
+  std::string cpu = "host";
+};
+
+/// Adds the passes of one phase.
+void buildPhase(mlir::OpPassManager &manager, Phase phase,
+                const PhaseOptions &options);
+
+/// All dialects, extensions and external models that the phases need.
+void registerGanqDialects(mlir::DialectRegistry &registry);
+
+/// All of ganq's passes, for ganq-opt.
+void registerGanqPasses();
+
+} // namespace ganq
+
+#endif // GANQ_PIPELINES_PHASES_H

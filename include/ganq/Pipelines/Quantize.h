@@ -1,0 +1,78 @@
+//===- Quantize.h - Calibrates and quantizes the weights --------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_PIPELINES_QUANTIZE_H
+#define GANQ_PIPELINES_QUANTIZE_H
+
+#include "ganq/Pipelines/Artifact.h"
+#include "ganq/Pipelines/Compile.h"
+#include "ganq/Pipelines/Progress.h"
+
+namespace ganq {
+
+/// The quantized weights of a module after the assign phase, kept in files of a
+/// work folder: one per weight, so that a stopped run goes on where
+/// it was.
+class Quantizer {
+public:
+  /// `work` exists and belongs to this run's options alone.
+  Quantizer(mlir::ModuleOp assigned, const CompileOptions &options,
+            ParameterStore &store, std::string work, Progress &progress);
+
+  /// Number of weights that have a scheme.
+  size_t getWeightCount() const { return weights.size(); }
+
+  /// Says what will be done, if somebody looks: layers, memory, disk.
+  void announce();
+
+  /// Calibrates, where tokens were given, and solves every weight.
+  llvm::Error run();
+
+  /// Stored bytes of one component.
+  llvm::Error
+  readComponent(llvm::StringRef key,
+                llvm::function_ref<llvm::Error(llvm::ArrayRef<char>)> sink);
+
+  /// Per weight: name, scheme, relative error, note.
+  llvm::json::Array report() const;
+
+private:
+  struct Weight {
+    std::string key;
+    ParameterOp parameter;
+    SchemeAttrInterface scheme;
+    int64_t n, k;
+    int64_t observer = -1;
+    double error = 0;
+    std::string note = {};
+  };
+
+  std::string weightFile(size_t index) const;
+  std::string calibrationFile() const;
+  /// Reads the rows of tokens; fails if they do not fit the model.
+  llvm::Error readTokens();
+  /// Finds which observer sees the input of each weight.
+  llvm::Error numberObservers();
+  /// Writes the model with observers and its own weights.
+  llvm::Error buildObserved(const std::string &path);
+  llvm::Error calibrate();
+  llvm::Error solve();
+
+  mlir::ModuleOp assigned;
+  const CompileOptions &options;
+  ParameterStore &store;
+  std::string work;
+  Progress &progress;
+  std::vector<Weight> weights;
+  /// Columns of each observer's input.
+  std::vector<int64_t> observers;
+  std::vector<int64_t> tokens;
+  int64_t tokenRows = 0, tokenColumns = 0;
+};
+
+} // namespace ganq
+
+#endif // GANQ_PIPELINES_QUANTIZE_H

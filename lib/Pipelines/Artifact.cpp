@@ -1,0 +1,352 @@
+//===- Artifact.cpp - Writes compiled models ------------------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ganq/Pipelines/Artifact.h"
+#include "ganq/Target/CpuTarget.h"
+#include "ganq/Target/NativeObject.h"
+#include "ganq/module_abi.h"
+#include "ganq/runtime/manifest.h"
+#include "ganq/runtime/safetensors.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+using namespace ganq;
+namespace json = llvm::json;
+
+static llvm::Error makeError(const llvm::Twine &message) {
+  return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
+}
+
+static llvm::Error toError(const runtime::Status &status) {
+  return makeError(status.message());
+}
+
+llvm::Error ganq::runPhase(ModuleOp module, Phase phase,
+                           const PhaseOptions &options) {
+  PassManager manager(module.getContext());
+  buildPhase(manager, phase, options);
+  if (failed(manager.run(module)))
+    return makeError("compilation failed");
+  return llvm::Error::success();
+}
+
+/// The runtime's element type; `isUnsigned` where MLIR has dropped the sign.
+static std::optional<runtime::DType> getDType(Type type) {
+  using runtime::DType;
+  if (auto integer = dyn_cast<IntegerType>(type)) {
+    bool isUnsigned = integer.isUnsigned();
+    switch (integer.getWidth()) {
+    case 1:
+      return DType::Bool;
+    case 8:
+      return isUnsigned ? DType::U8 : DType::I8;
+    case 16:
+      return isUnsigned ? DType::U16 : DType::I16;
+    case 32:
+      return isUnsigned ? DType::U32 : DType::I32;
+    case 64:
+      return isUnsigned ? DType::U64 : DType::I64;
+    default:
+      return std::nullopt;
+    }
+  }
+  if (type.isF16())
+    return DType::F16;
+  if (type.isBF16())
+    return DType::BF16;
+  if (type.isF32())
+    return DType::F32;
+  if (type.isF64())
+    return DType::F64;
+  return std::nullopt;
+}
+
+/// One input or output of @main for the manifest.
+static llvm::Expected<json::Object>
+describePort(Type type, DictionaryAttr attrs, StringRef kind, unsigned number) {
+  auto name = attrs ? attrs.getAs<StringAttr>("onnx.name") : StringAttr();
+  auto dims = attrs ? attrs.getAs<ArrayAttr>("onnx.dims") : ArrayAttr();
+  std::string label =
+      name ? name.str() : llvm::formatv("{0}{1}", kind, number).str();
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  std::optional<runtime::DType> dtype;
+  if (tensor)
+    dtype = getDType(tensor.getElementType());
+  if (!dtype)
+    return makeError(llvm::formatv("expected {0} '{1}' to be a ranked tensor "
+                                   "of numbers, but got {2}",
+                                   kind, label, type));
+  json::Array shape;
+  for (auto [i, size] : llvm::enumerate(tensor.getShape())) {
+    if (!ShapedType::isDynamic(size)) {
+      shape.push_back(size);
+      continue;
+    }
+    StringAttr symbol;
+    if (dims && i < dims.size())
+      symbol = dyn_cast<StringAttr>(dims[i]);
+    shape.push_back(symbol && !symbol.empty()
+                        ? symbol.str()
+                        : llvm::formatv("{0}.{1}", label, i).str());
+  }
+  return json::Object{{"name", label},
+                      {"dtype", runtime::name(*dtype)},
+                      {"shape", std::move(shape)}};
+}
+
+static json::Value shapeOf(ArrayRef<int64_t> shape) {
+  json::Array array;
+  for (int64_t size : shape)
+    array.push_back(size);
+  return array;
+}
+
+static int64_t storedBytes(ShapedType type) {
+  return type.getNumElements() *
+         llvm::divideCeil(type.getElementType().getIntOrFloatBitWidth(), 8);
+}
+
+llvm::Expected<ArtifactInfo> ganq::describeModule(ModuleOp module) {
+  ArtifactInfo info;
+  auto main = module.lookupSymbol<func::FuncOp>("main");
+  if (!main)
+    return makeError("expected the module to have a function @main");
+  json::Array inputs, outputs;
+  for (unsigned i = 0; i < main.getNumArguments(); ++i) {
+    auto port = describePort(main.getArgument(i).getType(),
+                             main.getArgAttrDict(i), "input", i);
+    if (!port)
+      return port.takeError();
+    inputs.push_back(std::move(*port));
+  }
+  for (unsigned i = 0; i < main.getNumResults(); ++i) {
+    auto port = describePort(main.getResultTypes()[i],
+                             main.getResultAttrDict(i), "output", i);
+    if (!port)
+      return port.takeError();
+    outputs.push_back(std::move(*port));
+  }
+  info.main = json::Object{{"symbol", "ganq_main"},
+                           {"arena", 0},
+                           {"inputs", std::move(inputs)},
+                           {"outputs", std::move(outputs)}};
+
+  if (auto state = module->getAttrOfType<DictionaryAttr>("ganq.state")) {
+    json::Array caches;
+    for (Attribute attr : state.getAs<ArrayAttr>("caches")) {
+      auto cache = cast<DictionaryAttr>(attr);
+      caches.push_back(json::Object{
+          {"name", cache.getAs<StringAttr>("name").str()},
+          {"dtype", cache.getAs<StringAttr>("dtype").str()},
+          {"shape",
+           shapeOf(cache.getAs<DenseI64ArrayAttr>("shape").asArrayRef())}});
+    }
+    info.state = json::Object{
+        {"max_context", state.getAs<IntegerAttr>("max_context").getInt()},
+        {"vocabulary", state.getAs<IntegerAttr>("vocabulary").getInt()},
+        {"caches", std::move(caches)}};
+  }
+
+  // The weights of all functions, once each.
+  llvm::MapVector<StringRef, json::Object> weights;
+  int64_t quantizedBits = 0, quantizedElements = 0, plainBits = 0,
+          plainElements = 0;
+  module.walk([&](Operation *op) {
+    if (auto matmul = dyn_cast<MatmulOp>(op)) {
+      auto weight = matmul.getWeight().getDefiningOp<ParameterOp>();
+      if (!weight || weights.count(weight.getKey()))
+        return;
+      auto type = cast<ShapedType>(weight.getType());
+      plainBits += storedBytes(type) * 8;
+      plainElements += type.getNumElements();
+      weights[weight.getKey()] =
+          json::Object{{"name", weight.getKey()},
+                       {"scheme", "none"},
+                       {"shape", shapeOf(type.getShape())},
+                       {"bytes", storedBytes(type)},
+                       {"tensors", json::Array{weight.getKey()}}};
+    } else if (auto packed = dyn_cast<PackedMatmulOp>(op)) {
+      StringRef key;
+      int64_t bytes = 0;
+      json::Array tensors;
+      for (Value component : packed.getComponents()) {
+        auto parameter = component.getDefiningOp<ParameterOp>();
+        key = parameter.getKey().rsplit('.').first;
+        bytes += storedBytes(cast<ShapedType>(parameter.getType()));
+        tensors.push_back(parameter.getKey());
+      }
+      if (weights.count(key))
+        return;
+      int64_t n = packed.getN(), k = packed.getK();
+      quantizedBits += bytes * 8;
+      quantizedElements += n * k;
+      weights[key] = json::Object{{"name", key},
+                                  {"scheme", packed.getScheme().getShortName()},
+                                  {"shape", json::Array{n, k}},
+                                  {"bytes", bytes},
+                                  {"tensors", std::move(tensors)}};
+    }
+  });
+  for (auto &entry : weights)
+    info.weights.push_back(std::move(entry.second));
+  if (quantizedElements)
+    info.bitsPerWeight = static_cast<double>(quantizedBits) /
+                         static_cast<double>(quantizedElements);
+  else if (plainElements)
+    info.bitsPerWeight =
+        static_cast<double>(plainBits) / static_cast<double>(plainElements);
+  return info;
+}
+
+/// The entry of a step function: its tokens and scratch memory.
+static llvm::Expected<json::Object>
+describeStep(ModuleOp module, StringRef name, int64_t tokens) {
+  std::string symbol = ("ganq_" + name).str();
+  auto func = module.lookupSymbol<LLVM::LLVMFuncOp>(symbol);
+  auto arena = func ? func->getAttrOfType<IntegerAttr>("ganq.arena_bytes")
+                    : IntegerAttr();
+  if (!arena)
+    return makeError("internal error: no arena for the entry '" + symbol + "'");
+  return json::Object{
+      {"symbol", symbol}, {"tokens", tokens}, {"arena", arena.getInt()}};
+}
+
+llvm::Expected<int64_t>
+ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
+                    const PhaseOptions &options, ParameterStore &store,
+                    ComponentSource components, const std::string &path) {
+  // What the file must hold, by the tensor's name.
+  struct Stored {
+    ParameterOp source; ///< Where the bytes come from; null for components.
+    RankedTensorType type;
+  };
+  auto target = CpuTarget::get(options.cpu);
+  if (!target)
+    return target.takeError();
+  if (llvm::Error error = runPhase(module, Phase::Linalg, options))
+    return std::move(error);
+
+  // The names of @main's values are in `info` by now.
+  for (auto func : module.getOps<func::FuncOp>()) {
+    func.removeArgAttrsAttr();
+    func.removeResAttrsAttr();
+  }
+
+  llvm::StringMap<Stored> stored;
+  OwningOpRef<ModuleOp> keep(module.clone());
+  keep->walk([&](ParameterOp parameter) {
+    auto type = cast<RankedTensorType>(parameter.getType());
+    stored.try_emplace(
+        parameter.getKey(),
+        Stored{parameter.getSourceAttr() ? parameter : ParameterOp(), type});
+  });
+
+  for (Phase phase : {Phase::Buffer, Phase::LLVM})
+    if (llvm::Error error = runPhase(module, phase, options))
+      return std::move(error);
+
+  json::Object entries{{"main", json::Object(info.main)}};
+  bool hasState = info.state.has_value();
+  if (hasState) {
+    for (auto [name, tokens] :
+         {std::pair<StringRef, int64_t>{"prefill", options.chunk},
+          {"decode", 1}}) {
+      auto step = describeStep(module, name, tokens);
+      if (!step)
+        return step.takeError();
+      entries[name] = std::move(*step);
+    }
+  }
+
+  json::Array parameters;
+  SmallVector<std::string> order;
+  if (auto keys = module->getAttrOfType<ArrayAttr>("ganq.parameters"))
+    for (Attribute key : keys) {
+      order.push_back(cast<StringAttr>(key).str());
+      parameters.push_back(order.back());
+    }
+
+  TargetOptions targetOptions;
+  targetOptions.cpu = options.cpu;
+  auto code = compileToSharedObject(module, targetOptions);
+  if (!code)
+    return code.takeError();
+
+  json::Array features;
+  for (const std::string &feature : target->getRequiredFeatures())
+    features.push_back(feature);
+  json::Object manifest{
+      {"abi", static_cast<int64_t>(GANQ_MODULE_ABI_VERSION)},
+      {"generator", "ganq 0.1"},
+      {"target", json::Object{{"arch", "x86_64"},
+                              {"cpu", target->cpu},
+                              {"features", std::move(features)}}},
+      {"code", "__code__"},
+      {"parameters", std::move(parameters)},
+      {"entries", std::move(entries)},
+      {"weights", json::Array(info.weights)},
+      {"bits_per_weight", info.bitsPerWeight},
+      {"source",
+       json::Object{{"file", info.sourceFile}, {"sha256", info.sourceSha256}}}};
+  if (hasState)
+    manifest["state"] = json::Object(*info.state);
+  std::string manifestText =
+      llvm::formatv("{0}", json::Value(std::move(manifest)));
+
+  runtime::SafetensorsWriter writer(path);
+  for (auto &[key, value] : runtime::modelMetadata(
+           manifestText, std::string_view(code->data(), code->size())))
+    if (runtime::Status status = writer.setMetadata(key, value); !status.ok())
+      return toError(status);
+  if (runtime::Status status = writer.declare(
+          "__code__", runtime::DType::U8, {static_cast<int64_t>(code->size())});
+      !status.ok())
+    return toError(status);
+  for (const std::string &key : order) {
+    auto entry = stored.find(key);
+    if (entry == stored.end())
+      return makeError("internal error: unknown parameter '" + key + "'");
+    RankedTensorType type = entry->second.type;
+    std::optional<runtime::DType> dtype = getDType(type.getElementType());
+    if (!dtype)
+      return makeError(llvm::formatv(
+          "expected parameter '{0}' to hold numbers of a type that files can "
+          "store, but got {1}",
+          key, type));
+    if (runtime::Status status =
+            writer.declare(key, *dtype, type.getShape().vec());
+        !status.ok())
+      return toError(status);
+  }
+  if (runtime::Status status = writer.begin(); !status.ok())
+    return toError(status);
+  if (runtime::Status status = writer.append(
+          "__code__", code->data(), static_cast<int64_t>(code->size()));
+      !status.ok())
+    return toError(status);
+  int64_t total = static_cast<int64_t>(code->size());
+  for (const std::string &key : order) {
+    auto sink = [&](ArrayRef<char> piece) -> llvm::Error {
+      total += static_cast<int64_t>(piece.size());
+      runtime::Status status =
+          writer.append(key, piece.data(), static_cast<int64_t>(piece.size()));
+      return status.ok() ? llvm::Error::success() : toError(status);
+    };
+    ParameterOp source = stored[key].source;
+    llvm::Error error =
+        source ? store.stream(source, sink) : components(key, sink);
+    if (error)
+      return std::move(error);
+    if (source)
+      store.release();
+  }
+  if (runtime::Status status = writer.finish(); !status.ok())
+    return toError(status);
+  return total;
+}

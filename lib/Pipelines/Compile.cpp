@@ -1,0 +1,400 @@
+//===- Compile.cpp - From an ONNX model to a compiled model ---------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ganq/Pipelines/Compile.h"
+#include "ganq/Onnx/Import.h"
+#include "ganq/Pipelines/Artifact.h"
+#include "ganq/Pipelines/Progress.h"
+#include "ganq/Pipelines/Quantize.h"
+#include "ganq/Schemes/Passes.h"
+#include "ganq/Schemes/SchemeSolver.h"
+#include "ganq/Target/CpuTarget.h"
+#include "ganq/runtime/manifest.h"
+#include "mlir/Bytecode/BytecodeWriter.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/ToolOutputFile.h"
+#include "llvm/Support/xxhash.h"
+#include <chrono>
+
+using namespace mlir;
+using namespace ganq;
+namespace json = llvm::json;
+namespace fs = llvm::sys::fs;
+
+static llvm::Error makeError(const llvm::Twine &message) {
+  return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
+}
+
+namespace {
+
+class Compiler {
+public:
+  explicit Compiler(const CompileOptions &options)
+      : options(options), progress(options.verbose), context(makeRegistry()) {
+    context.loadAllAvailableDialects();
+    context.printOpOnDiagnostic(false);
+    // Remarks are for those who ask; errors and warnings are for all.
+    context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
+      if (diagnostic.getSeverity() == DiagnosticSeverity::Remark &&
+          !this->options.verbose)
+        return success();
+      print(diagnostic);
+      return success();
+    });
+  }
+
+  llvm::Expected<json::Object> run();
+
+private:
+  static DialectRegistry makeRegistry() {
+    DialectRegistry registry;
+    registerGanqDialects(registry);
+    registerSchemeSolvers(registry);
+    return registry;
+  }
+
+  static void print(Diagnostic &diagnostic);
+  llvm::Error checkOptions();
+  llvm::Error importModel();
+  /// Gives a key of its own to a weight that is used both as stored and
+  /// transposed.
+  void separateTransposed();
+  llvm::Error writeModule();
+  llvm::Error openWork();
+  std::string fingerprint();
+  llvm::Error checkDisk();
+
+  /// Adds the seconds since the last call to the summary.
+  void lap(StringRef stage) {
+    auto now = std::chrono::steady_clock::now();
+    seconds[stage] = std::chrono::duration<double>(now - last).count();
+    last = now;
+  }
+
+  const CompileOptions &options;
+  Progress progress;
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+  std::unique_ptr<ParameterStore> store;
+  std::string work;
+  int lockDescriptor = -1;
+  json::Object seconds;
+  std::chrono::steady_clock::time_point last = std::chrono::steady_clock::now();
+};
+
+} // namespace
+
+/// `error: "node": message`, with notes below.
+void Compiler::print(Diagnostic &diagnostic) {
+  StringRef severity =
+      diagnostic.getSeverity() == DiagnosticSeverity::Error     ? "error"
+      : diagnostic.getSeverity() == DiagnosticSeverity::Warning ? "warning"
+      : diagnostic.getSeverity() == DiagnosticSeverity::Remark  ? "remark"
+                                                                : "note";
+  llvm::errs() << severity << ": ";
+  std::string location;
+  llvm::raw_string_ostream os(location);
+  diagnostic.getLocation()->print(os, /*useLocalScope=*/true);
+  // Without the `loc(...)` around it: "node" or file:line:column.
+  if (!isa<UnknownLoc>(diagnostic.getLocation()))
+    llvm::errs() << StringRef(location).drop_front(4).drop_back() << ": ";
+  llvm::errs() << diagnostic << "\n";
+  for (Diagnostic &note : diagnostic.getNotes())
+    print(note);
+}
+
+llvm::Error Compiler::checkOptions() {
+  auto cpu = CpuTarget::get(options.phases.cpu);
+  if (!cpu)
+    return cpu.takeError();
+  if (options.phases.chunk < 1 || options.phases.chunk > 4096)
+    return makeError("expected --prefill-chunk to be between 1 and 4096, but "
+                     "got " +
+                     llvm::Twine(options.phases.chunk));
+  if (options.solver != "improved" && options.solver != "literal" &&
+      options.solver != "kmeans")
+    return makeError("expected --solver to be improved, literal or kmeans, but "
+                     "got `" +
+                     options.solver + "`");
+  if (options.gramMemory < (1 << 20))
+    return makeError("expected --gram-memory to be at least 1 MiB");
+  if (options.phases.scheme != "none") {
+    bool ok = static_cast<bool>(getSchemeByName(
+        [&]() { return emitError(UnknownLoc::get(&context)); }, &context,
+        options.phases.scheme, options.phases.bits, options.phases.group));
+    if (!ok)
+      return makeError("the scheme's options do not fit");
+  }
+  StringRef folder = llvm::sys::path::parent_path(options.output);
+  if (!folder.empty() && !fs::is_directory(folder))
+    return makeError("expected the folder '" + folder +
+                     "' of the output to exist");
+  if (fs::is_directory(options.output))
+    return makeError("expected the output to be a file, but '" +
+                     options.output + "' is a folder");
+  if (fs::equivalent(options.model, options.output))
+    return makeError("expected the output to differ from the model");
+  if (!options.calibration.empty() && !fs::exists(options.calibration))
+    return makeError("cannot read the calibration tokens '" +
+                     options.calibration + "': no such file");
+  return llvm::Error::success();
+}
+
+llvm::Error Compiler::importModel() {
+  onnx::ImportOptions import;
+  import.bindings = options.bindings;
+  module = onnx::importOnnxModel(options.model, &context, import);
+  if (!module)
+    return makeError("cannot import '" + options.model + "'");
+  store = std::make_unique<ParameterStore>(options.phases.modelDir);
+  return llvm::Error::success();
+}
+
+void Compiler::separateTransposed() {
+  llvm::StringMap<unsigned> forms;
+  module->walk([&](ParameterOp parameter) {
+    forms[parameter.getKey()] |= parameter.getTransposed() ? 2 : 1;
+  });
+  module->walk([&](ParameterOp parameter) {
+    if (parameter.getTransposed() && forms[parameter.getKey()] == 3)
+      parameter.setKey((parameter.getKey() + ".transposed").str());
+  });
+}
+
+llvm::Error Compiler::writeModule() {
+  std::string temporary = options.output + ".tmp";
+  std::error_code code;
+  {
+    llvm::ToolOutputFile file(temporary, code, fs::OF_None);
+    if (code)
+      return makeError("cannot write '" + temporary + "': " + code.message());
+    if (StringRef(options.output).ends_with(".mlirbc")) {
+      if (failed(writeBytecodeToFile(*module, file.os())))
+        return makeError("cannot write '" + temporary + "'");
+    } else {
+      module->print(file.os(), OpPrintingFlags().enableDebugInfo(false));
+    }
+    file.os().flush();
+    if (file.os().has_error()) {
+      std::string reason = file.os().error().message();
+      file.os().clear_error();
+      return makeError("cannot write '" + temporary + "': " + reason);
+    }
+    file.keep();
+  }
+  if ((code = fs::rename(temporary, options.output))) {
+    fs::remove(temporary);
+    return makeError("cannot write '" + options.output +
+                     "': " + code.message());
+  }
+  return llvm::Error::success();
+}
+
+/// Everything that the bytes of the output depend on.
+std::string Compiler::fingerprint() {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  const PhaseOptions &phases = options.phases;
+  os << "ganq 0.1\n"
+     << phases.scheme << ' ' << phases.bits << ' ' << phases.group << ' '
+     << phases.exclude << ' ' << phases.quantizeHead << ' ' << phases.cpu << ' '
+     << phases.chunk << ' ' << phases.maxContext << '\n'
+     << options.solver << '\n';
+  for (const auto &[name, size] : options.bindings)
+    os << name << '=' << size << '\n';
+  std::vector<std::string> files{options.model};
+  if (!options.calibration.empty())
+    files.push_back(options.calibration);
+  for (const std::string &file : files) {
+    auto buffer = llvm::MemoryBuffer::getFile(file, false, false);
+    if (buffer) {
+      llvm::XXH128_hash_t hash = llvm::xxh3_128bits(llvm::ArrayRef<uint8_t>(
+          reinterpret_cast<const uint8_t *>((*buffer)->getBufferStart()),
+          (*buffer)->getBufferSize()));
+      os << llvm::formatv("{0:x16}{1:x16}\n", hash.high64, hash.low64);
+    }
+  }
+  // External weights are too large to hash: their size and time must do.
+  llvm::StringSet<> seen;
+  module->walk([&](ParameterOp parameter) {
+    ExternalAttr source = parameter.getSourceAttr();
+    if (!source || !seen.insert(source.getFile()).second)
+      return;
+    llvm::SmallString<128> path(llvm::sys::path::parent_path(options.model));
+    llvm::sys::path::append(path, source.getFile());
+    fs::file_status status;
+    if (!fs::status(path, status))
+      os << source.getFile() << ' ' << status.getSize() << ' '
+         << status.getLastModificationTime().time_since_epoch().count() << '\n';
+  });
+  return text;
+}
+
+llvm::Error Compiler::openWork() {
+  work = options.output + ".work";
+  if (std::error_code code = fs::create_directories(work))
+    return makeError("cannot make the work folder '" + work +
+                     "': " + code.message());
+  std::string lockPath = work + "/lock";
+  if (std::error_code code = fs::openFileForWrite(lockPath, lockDescriptor))
+    return makeError("cannot write '" + lockPath + "': " + code.message());
+  if (fs::tryLockFile(lockDescriptor))
+    return makeError("another run is at work in '" + work +
+                     "'; wait for it or choose another output");
+
+  std::string expected = fingerprint();
+  std::string path = work + "/fingerprint";
+  auto existing = llvm::MemoryBuffer::getFile(path);
+  if (existing && (*existing)->getBuffer() == expected) {
+    progress.note("going on with the layers in '" + work + "'");
+    return llvm::Error::success();
+  }
+  if (existing)
+    progress.note("'" + work + "' belongs to other options: starting again");
+  std::error_code code;
+  for (fs::directory_iterator file(work, code), end; file != end && !code;
+       file.increment(code))
+    if (llvm::sys::path::filename(file->path()) != "lock")
+      fs::remove(file->path());
+  llvm::raw_fd_ostream os(path, code);
+  if (code)
+    return makeError("cannot write '" + path + "': " + code.message());
+  os << expected;
+  os.close();
+  if (os.has_error()) {
+    std::string reason = os.error().message();
+    os.clear_error();
+    fs::remove(path);
+    return makeError("cannot write '" + path + "': " + reason);
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error Compiler::checkDisk() {
+  int64_t weights = 0, quantized = 0;
+  module->walk([&](ParameterOp parameter) {
+    auto type = cast<RankedTensorType>(parameter.getType());
+    int64_t bytes =
+        type.getNumElements() *
+        llvm::divideCeil(type.getElementType().getIntOrFloatBitWidth(), 8);
+    if (auto scheme = dyn_cast_or_null<SchemeAttrInterface>(type.getEncoding()))
+      quantized += type.getNumElements() * scheme.getCodeBits() / 8;
+    else
+      weights += bytes;
+  });
+  bool calibrates =
+      !options.calibration.empty() && options.phases.scheme != "none";
+  // Every function repeats the parameters; a third is a safe lower bound.
+  int64_t needed = (weights + 3 * quantized) / 3;
+  if (calibrates)
+    needed += weights / 3;
+  StringRef folder = llvm::sys::path::parent_path(options.output);
+  auto space = fs::disk_space(folder.empty() ? "." : folder);
+  if (space && static_cast<int64_t>(space->available) < needed)
+    return makeError(llvm::formatv(
+        "expected about {0} MiB free for '{1}' and its work folder, but only "
+        "{2} MiB are left on the disk",
+        needed >> 20, options.output, space->available >> 20));
+  return llvm::Error::success();
+}
+
+llvm::Expected<json::Object> Compiler::run() {
+  if (llvm::Error error = checkOptions())
+    return std::move(error);
+  if (llvm::Error error = importModel())
+    return std::move(error);
+  lap("import");
+
+  for (Phase phase : {Phase::Input, Phase::Raise, Phase::Assign}) {
+    if (llvm::Error error = runPhase(*module, phase, options.phases))
+      return std::move(error);
+    if (phase == Phase::Raise)
+      separateTransposed();
+    if (options.compileTo == phase) {
+      if (llvm::Error error = writeModule())
+        return std::move(error);
+      return json::Object{{"output", options.output}};
+    }
+  }
+  lap("raise");
+
+  json::Array report;
+  std::unique_ptr<Quantizer> quantizer;
+  OwningOpRef<ModuleOp> assigned;
+  bool quantizes = options.phases.scheme != "none" && !options.compileTo;
+  if (!options.compileTo)
+    if (llvm::Error error = checkDisk())
+      return std::move(error);
+  if (quantizes) {
+    assigned = OwningOpRef<ModuleOp>(module->clone());
+    if (llvm::Error error = openWork())
+      return std::move(error);
+    quantizer =
+        std::make_unique<Quantizer>(*assigned, options, *store, work, progress);
+    if (quantizer->getWeightCount() == 0)
+      return makeError("expected the model to have weights to quantize, but "
+                       "none is the weight of a matrix product");
+    quantizer->announce();
+    if (llvm::Error error = quantizer->run())
+      return std::move(error);
+    report = quantizer->report();
+    lap("quantize");
+  }
+
+  if (llvm::Error error = runPhase(*module, Phase::Materialize, options.phases))
+    return std::move(error);
+  if (options.compileTo) {
+    for (Phase phase : {Phase::Linalg, Phase::Buffer, Phase::LLVM}) {
+      if (options.compileTo < phase)
+        break;
+      if (llvm::Error error = runPhase(*module, phase, options.phases))
+        return std::move(error);
+    }
+    if (llvm::Error error = writeModule())
+      return std::move(error);
+    return json::Object{{"output", options.output}};
+  }
+
+  auto info = describeModule(*module);
+  if (!info)
+    return info.takeError();
+  info->sourceFile = llvm::sys::path::filename(options.model).str();
+  if (auto buffer = llvm::MemoryBuffer::getFile(options.model, false, false))
+    info->sourceSha256 = runtime::sha256(std::string_view(
+        (*buffer)->getBufferStart(), (*buffer)->getBufferSize()));
+  double bitsPerWeight = info->bitsPerWeight;
+  auto component = [&](StringRef key,
+                       llvm::function_ref<llvm::Error(ArrayRef<char>)> sink) {
+    return quantizer->readComponent(key, sink);
+  };
+  auto bytes = writeArtifact(*module, *info, options.phases, *store, component,
+                             options.output);
+  if (!bytes)
+    return bytes.takeError();
+  lap("code");
+  if (quantizes && !options.keepWork) {
+    fs::unlockFile(lockDescriptor);
+    fs::remove_directories(work);
+  }
+  progress.note(llvm::formatv("wrote {0}: {1} KiB", options.output,
+                              (*bytes + 1023) / 1024)
+                    .str());
+  return json::Object{{"output", options.output},
+                      {"bytes", *bytes},
+                      {"bits_per_weight", bitsPerWeight},
+                      {"weights", std::move(report)},
+                      {"seconds", std::move(seconds)}};
+}
+
+llvm::Expected<json::Object> ganq::compileModel(const CompileOptions &options) {
+  Compiler compiler(options);
+  return compiler.run();
+}

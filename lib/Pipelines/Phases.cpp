@@ -1,0 +1,127 @@
+//===- Phases.cpp - The named phases of compilation -----------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ganq/Pipelines/Phases.h"
+#include "ganq/Codegen/Passes.h"
+#include "ganq/Conversion/Passes.h"
+#include "ganq/IR/GanqDialect.h"
+#include "ganq/Onnx/OnnxDialect.h"
+#include "ganq/Onnx/Passes.h"
+#include "ganq/Schemes/Passes.h"
+#include "ganq/Transforms/Passes.h"
+#include "mlir/Dialect/Bufferization/Transforms/OneShotAnalysis.h"
+#include "mlir/Dialect/Bufferization/Transforms/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/Passes.h"
+#include "mlir/InitAllDialects.h"
+#include "mlir/InitAllExtensions.h"
+#include "mlir/Target/LLVMIR/Dialect/All.h"
+#include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/StringSwitch.h"
+
+using namespace mlir;
+using namespace ganq;
+
+std::optional<Phase> ganq::parsePhase(StringRef name) {
+  return llvm::StringSwitch<std::optional<Phase>>(name)
+      .Case("input", Phase::Input)
+      .Case("raise", Phase::Raise)
+      .Case("assign", Phase::Assign)
+      .Case("materialize", Phase::Materialize)
+      .Case("linalg", Phase::Linalg)
+      .Case("buffer", Phase::Buffer)
+      .Case("llvm", Phase::LLVM)
+      .Default(std::nullopt);
+}
+
+std::string ganq::getPhaseNames() {
+  return "input, raise, assign, materialize, linalg, buffer, llvm";
+}
+
+/// Tensors to memrefs. Step functions return their caches, which bufferize in
+/// place and vanish, and their logits, which become an argument.
+static void buildBufferPhase(OpPassManager &manager) {
+  bufferization::OneShotBufferizePassOptions options;
+  options.bufferizeFunctionBoundaries = true;
+  options.functionBoundaryTypeConversion =
+      bufferization::LayoutMapOption::IdentityLayoutMap;
+  manager.addPass(bufferization::createEmptyTensorEliminationPass());
+  manager.addPass(bufferization::createOneShotBufferizePass(options));
+  manager.addPass(bufferization::createDropEquivalentBufferResultsPass());
+  manager.addPass(createPromoteStepResults());
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+}
+
+void ganq::buildPhase(OpPassManager &manager, Phase phase,
+                      const PhaseOptions &options) {
+  switch (phase) {
+  case Phase::Input:
+    manager.addPass(createOnnxNormalizeOpset());
+    manager.addPass(createOnnxInferShapes());
+    manager.addPass(createOnnxFold());
+    // manager.addPass(createGanqVerifyInput());
+    return;
+  case Phase::Raise: {
+    RaiseOnnxOptions raise;
+    raise.modelDir = options.modelDir;
+    manager.addPass(createRaiseOnnx(raise));
+    CreateStepFunctionsOptions steps;
+    steps.chunk = options.chunk;
+    steps.maxContext = options.maxContext;
+    manager.addPass(createCreateStepFunctions(steps));
+    return;
+  }
+  case Phase::Assign: {
+    if (options.scheme == "none")
+      return;
+    AssignSchemesOptions assign;
+    assign.scheme = options.scheme;
+    assign.bits = options.bits;
+    assign.group = options.group;
+    assign.exclude = options.exclude;
+    assign.quantizeHead = options.quantizeHead;
+    manager.addPass(createAssignSchemes(assign));
+    return;
+  }
+  case Phase::Materialize:
+    manager.addPass(createMaterializeSchemes());
+    return;
+  case Phase::Linalg:
+    manager.addPass(createConvertOnnxToLinalg());
+    manager.addPass(createCanonicalizerPass());
+    manager.addPass(createCSEPass());
+    manager.addNestedPass<func::FuncOp>(createLinalgElementwiseOpFusionPass());
+    manager.addPass(createCanonicalizerPass());
+    return;
+  case Phase::Buffer:
+    buildBufferPhase(manager);
+    return;
+  case Phase::LLVM: {
+    CpuLoweringOptions lowering;
+    lowering.cpu = options.cpu;
+    buildCpuLoweringPipeline(manager, lowering);
+    return;
+  }
+  }
+}
+
+void ganq::registerGanqDialects(DialectRegistry &registry) {
+  registerAllDialects(registry);
+  registerAllExtensions(registry);
+  registerAllToLLVMIRTranslations(registry);
+  registry.insert<GanqDialect>();
+  onnx::registerOnnxDialect(registry);
+  registerBufferizableOpInterfaceExternalModels(registry);
+}
+
+void ganq::registerGanqPasses() {
+  registerOnnxPasses();
+  registerTransformsPasses();
+  registerSchemesPasses();
+  registerConversionPasses();
+  registerGanqCodegen();
+}
