@@ -25,46 +25,88 @@ public:
 };
 } // namespace
 
-/// True for values that compiled code can hold.
-static bool isNumeric(Type type) {
+/// What compiled code cannot hold: strings, complex numbers, sequences and the
+/// like. Values of unknown type pass; shape inference has the say over them.
+static bool isUnsupported(Type type) {
+  if (isa<NoneType>(type))
+    return false;
   auto tensor = dyn_cast<TensorType>(type);
-  return tensor && tensor.getElementType().isIntOrFloat();
+  if (!tensor)
+    return !isa<AnyType>(type);
+  Type element = tensor.getElementType();
+  return !element.isIntOrFloat() && !isa<AnyType>(element);
+}
+
+static std::string countOf(size_t count, StringRef what) {
+  return (Twine(count) + " unsupported " + what + (count == 1 ? "" : "s"))
+      .str();
+}
+
+/// `: 3 nodes ("first", "second", ...)`
+static void printNodes(Diagnostic &note, ArrayRef<Operation *> ops) {
+  constexpr size_t kMaxNames = 8;
+  SmallVector<std::string> names;
+  for (Operation *op : ops)
+    if (!getNodeName(op).empty() && names.size() < kMaxNames)
+      names.push_back(("\"" + getNodeName(op) + "\"").str());
+  if (!names.empty() && names.size() < ops.size())
+    names.push_back("...");
+  note << ": " << ops.size() << (ops.size() == 1 ? " node" : " nodes");
+  if (!names.empty())
+    note << " (" << llvm::join(names, ", ") << ")";
 }
 
 void GanqVerifyInput::runOnOperation() {
   llvm::MapVector<StringRef, SmallVector<Operation *>> unsupported;
+  // Types that only supported operators give: the others are listed anyhow.
+  llvm::MapVector<Type, SmallVector<Operation *>> types;
   getOperation().walk([&](Operation *op) {
     StringRef name = ganq::onnx::getOpName(op);
-    if (!name.empty() && !isSupportedOp(name))
+    if (name.empty())
+      return;
+    if (!isSupportedOp(name)) {
       unsupported[name].push_back(op);
+      return;
+    }
+    for (Type type : op->getResultTypes())
+      if (isUnsupported(type)) {
+        types[type].push_back(op);
+        break;
+      }
   });
   SmallVector<std::pair<StringRef, Type>> arguments;
   for (auto function : getOperation().getOps<func::FuncOp>())
     for (BlockArgument arg : function.getArguments())
-      if (!isNumeric(arg.getType()))
+      if (isUnsupported(arg.getType()))
         if (auto name = function.getArgAttrOfType<StringAttr>(
                 arg.getArgNumber(), "onnx.name"))
           arguments.emplace_back(name.getValue(), arg.getType());
-  if (unsupported.empty() && arguments.empty())
+  SmallVector<std::string> kinds;
+  if (!unsupported.empty())
+    kinds.push_back(countOf(unsupported.size(), "operator"));
+  if (!types.empty())
+    kinds.push_back(countOf(types.size(), "type"));
+  if (!arguments.empty())
+    kinds.push_back(countOf(arguments.size(), "input"));
+  if (kinds.empty())
     return;
+  // The notes name their nodes themselves.
+  Location nowhere = UnknownLoc::get(&getContext());
   InFlightDiagnostic diag = getOperation().emitError()
                             << "expected a model that can be compiled, but got "
-                            << unsupported.size() << " unsupported operators";
+                            << llvm::join(kinds, ", ");
   for (auto &[name, ops] : unsupported) {
-    constexpr size_t kMaxNames = 8;
-    SmallVector<StringRef> names;
-    for (Operation *op : ops)
-      if (!getNodeName(op).empty() && names.size() < kMaxNames)
-        names.push_back(getNodeName(op));
-    if (!names.empty() && names.size() < ops.size())
-      names.push_back("...");
-    Diagnostic &note = diag.attachNote(ops.front()->getLoc());
-    note << "op " << name << ": " << ops.size()
-         << (ops.size() == 1 ? " node" : " nodes");
-    if (!names.empty())
-      note << " (" << llvm::join(names, ", ") << ")";
+    Diagnostic &note = diag.attachNote(nowhere);
+    note << "op " << name;
+    printNodes(note, ops);
+  }
+  for (auto &[type, ops] : types) {
+    Diagnostic &note = diag.attachNote(nowhere);
+    note << "values of type " << type;
+    printNodes(note, ops);
   }
   for (auto [name, type] : arguments)
-    diag.attachNote() << "input " << name << ": values of type " << type;
+    diag.attachNote(nowhere)
+        << "input \"" << name << "\": values of type " << type;
   signalPassFailure();
 }

@@ -31,9 +31,7 @@ llvm::Error ganq::runPhase(ModuleOp module, Phase phase,
                            const PhaseOptions &options) {
   PassManager manager(module.getContext());
   buildPhase(manager, phase, options);
-  if (failed(manager.run(module)))
-    return makeError("compilation failed");
-  return llvm::Error::success();
+  return runPasses(manager, module);
 }
 
 /// The runtime's element type; `isUnsigned` where MLIR has dropped the sign.

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Pipelines/Compile.h"
+#include "ganq/Onnx/Diagnostics.h"
 #include "ganq/Onnx/Import.h"
 #include "ganq/Pipelines/Artifact.h"
 #include "ganq/Pipelines/Progress.h"
@@ -19,6 +20,7 @@
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/ToolOutputFile.h"
 #include "llvm/Support/xxhash.h"
@@ -46,7 +48,7 @@ public:
       if (diagnostic.getSeverity() == DiagnosticSeverity::Remark &&
           !this->options.verbose)
         return success();
-      print(diagnostic);
+      onnx::printDiagnostic(diagnostic, llvm::errs());
       return success();
     });
   }
@@ -61,7 +63,6 @@ private:
     return registry;
   }
 
-  static void print(Diagnostic &diagnostic);
   llvm::Error checkOptions();
   llvm::Error importModel();
   /// Gives a key of its own to a weight that is used both as stored and
@@ -92,25 +93,6 @@ private:
 
 } // namespace
 
-/// `error: "node": message`, with notes below.
-void Compiler::print(Diagnostic &diagnostic) {
-  StringRef severity =
-      diagnostic.getSeverity() == DiagnosticSeverity::Error     ? "error"
-      : diagnostic.getSeverity() == DiagnosticSeverity::Warning ? "warning"
-      : diagnostic.getSeverity() == DiagnosticSeverity::Remark  ? "remark"
-                                                                : "note";
-  llvm::errs() << severity << ": ";
-  std::string location;
-  llvm::raw_string_ostream os(location);
-  diagnostic.getLocation()->print(os, /*useLocalScope=*/true);
-  // Without the `loc(...)` around it: "node" or file:line:column.
-  if (!isa<UnknownLoc>(diagnostic.getLocation()))
-    llvm::errs() << StringRef(location).drop_front(4).drop_back() << ": ";
-  llvm::errs() << diagnostic << "\n";
-  for (Diagnostic &note : diagnostic.getNotes())
-    print(note);
-}
-
 llvm::Error Compiler::checkOptions() {
   auto cpu = CpuTarget::get(options.phases.cpu);
   if (!cpu)
@@ -131,7 +113,7 @@ llvm::Error Compiler::checkOptions() {
         [&]() { return emitError(UnknownLoc::get(&context)); }, &context,
         options.phases.scheme, options.phases.bits, options.phases.group));
     if (!ok)
-      return makeError("the scheme's options do not fit");
+      return llvm::make_error<ReportedError>();
   }
   StringRef folder = llvm::sys::path::parent_path(options.output);
   if (!folder.empty() && !fs::is_directory(folder))
@@ -153,7 +135,7 @@ llvm::Error Compiler::importModel() {
   import.bindings = options.bindings;
   module = onnx::importOnnxModel(options.model, &context, import);
   if (!module)
-    return makeError("cannot import '" + options.model + "'");
+    return llvm::make_error<ReportedError>();
   store = std::make_unique<ParameterStore>(options.phases.modelDir);
   return llvm::Error::success();
 }

@@ -133,8 +133,13 @@ int ganq::compileMain(int argc, char **argv) {
                   ", but got `" + compileTo + "`");
   }
   llvm::Expected<llvm::json::Object> summary = compileModel(options);
-  if (!summary)
+  if (!summary) {
+    if (summary.errorIsA<ReportedError>()) {
+      llvm::consumeError(summary.takeError());
+      return 1;
+    }
     return fail(llvm::toString(summary.takeError()));
+  }
   if (printJson)
     llvm::outs() << llvm::formatv("{0:2}\n",
                                   llvm::json::Value(std::move(*summary)));

@@ -63,7 +63,7 @@ void ganq::buildPhase(OpPassManager &manager, Phase phase,
     manager.addPass(createOnnxNormalizeOpset());
     manager.addPass(createOnnxInferShapes());
     manager.addPass(createOnnxFold());
-    // manager.addPass(createGanqVerifyInput());
+    manager.addPass(createGanqVerifyInput());
     return;
   case Phase::Raise: {
     RaiseOnnxOptions raise;
@@ -107,6 +107,30 @@ void ganq::buildPhase(OpPassManager &manager, Phase phase,
     return;
   }
   }
+}
+
+char ReportedError::ID = 0;
+
+llvm::Error ganq::runPasses(PassManager &manager, ModuleOp module) {
+  bool reported = false;
+  LogicalResult result = success();
+  {
+    ScopedDiagnosticHandler watch(module.getContext(), [&](Diagnostic &diag) {
+      reported |= diag.getSeverity() == DiagnosticSeverity::Error;
+      return failure();
+    });
+    result = manager.run(module);
+  }
+  if (succeeded(result))
+    return llvm::Error::success();
+  if (reported)
+    return llvm::make_error<ReportedError>();
+  std::string passes;
+  llvm::raw_string_ostream os(passes);
+  manager.printAsTextualPipeline(os);
+  return llvm::createStringError("internal error: one of these passes failed "
+                                 "without a message: " +
+                                 passes);
 }
 
 void ganq::registerGanqDialects(DialectRegistry &registry) {

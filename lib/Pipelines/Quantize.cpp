@@ -110,8 +110,8 @@ llvm::Error Quantizer::numberObservers() {
   OwningOpRef<ModuleOp> module(assigned.clone());
   PassManager manager(module->getContext());
   manager.addPass(createInsertObservers());
-  if (failed(manager.run(*module)))
-    return makeError("compilation failed");
+  if (llvm::Error error = runPasses(manager, *module))
+    return error;
   auto ids = (*module)->getAttrOfType<DictionaryAttr>("ganq.observers");
   for (Weight &weight : weights) {
     auto id = ids.getAs<IntegerAttr>(weight.key);
@@ -130,8 +130,8 @@ llvm::Error Quantizer::buildObserved(const std::string &path) {
   PassManager manager(module->getContext());
   manager.addPass(createInsertObservers());
   manager.addPass(createDropSchemes());
-  if (failed(manager.run(*module)))
-    return makeError("compilation failed");
+  if (llvm::Error error = runPasses(manager, *module))
+    return error;
   auto info = describeModule(*module);
   if (!info)
     return info.takeError();
@@ -338,9 +338,7 @@ llvm::Error Quantizer::solve() {
     problem.n = weight.n;
     problem.k = weight.k;
     problem.readRows = [&](int64_t first, int64_t count, float *out) {
-      llvm::Error error = store.readRows(weight.parameter, first, count, out);
-      store.release();
-      return error;
+      return store.readRows(weight.parameter, first, count, out);
     };
     problem.gram = findGram(weight.observer);
     SolverOptions solver;
@@ -353,6 +351,7 @@ llvm::Error Quantizer::solve() {
     };
     auto attr = cast<SchemeSolverInterface>(weight.scheme);
     auto result = attr.quantize(problem, solver);
+    store.release();
     if (!result)
       return llvm::joinErrors(makeError("weight '" + weight.key + "'"),
                               result.takeError());

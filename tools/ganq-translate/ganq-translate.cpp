@@ -4,12 +4,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ganq/Onnx/Diagnostics.h"
 #include "ganq/Onnx/Import.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/InitLLVM.h"
-#include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/WithColor.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -42,8 +42,10 @@ int main(int argc, char **argv) {
       return 1;
     }
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
-  llvm::SourceMgr sources;
-  mlir::SourceMgrDiagnosticHandler handler(sources, &context);
+  context.printOpOnDiagnostic(false);
+  context.getDiagEngine().registerHandler([](mlir::Diagnostic &diagnostic) {
+    ganq::onnx::printDiagnostic(diagnostic, llvm::errs());
+  });
   auto module = ganq::onnx::importOnnxModel(input, &context, options);
   if (!module)
     return 1;

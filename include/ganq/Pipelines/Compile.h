@@ -16,7 +16,7 @@
 namespace ganq {
 
 struct CompileOptions {
-  std::string model;  ///< An ONNX file, or MLIR text or bytecode.
+  std::string model;  ///< An ONNX file.
   std::string output; ///< The `.ganq` file, or the MLIR of `compileTo`.
   PhaseOptions phases;
   /// Stop after this phase and write MLIR.

@@ -7,9 +7,11 @@
 #ifndef GANQ_PIPELINES_PHASES_H
 #define GANQ_PIPELINES_PHASES_H
 
+#include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/DialectRegistry.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
 #include <optional>
 #include <string>
 
@@ -48,6 +50,20 @@ struct PhaseOptions {
 /// Adds the passes of one phase.
 void buildPhase(mlir::OpPassManager &manager, Phase phase,
                 const PhaseOptions &options);
+
+/// A failure that diagnostics have described already: nothing is left to print.
+class ReportedError : public llvm::ErrorInfo<ReportedError> {
+public:
+  static char ID;
+  void log(llvm::raw_ostream &os) const override { os << "compilation failed"; }
+  std::error_code convertToErrorCode() const override {
+    return llvm::inconvertibleErrorCode();
+  }
+};
+
+/// Runs the passes. A failure is a ReportedError, or names itself where no
+/// diagnostic was emitted.
+llvm::Error runPasses(mlir::PassManager &manager, mlir::ModuleOp module);
 
 /// All dialects, extensions and external models that the phases need.
 void registerGanqDialects(mlir::DialectRegistry &registry);

@@ -39,6 +39,10 @@ bool ganq::hasOnnxToLinalgLowering(StringRef name) {
          getLowerings().count(name);
 }
 
+SmallVector<StringRef> ganq::getOnnxToLinalgLowerings() {
+  return llvm::to_vector(getLowerings().keys());
+}
+
 namespace {
 
 /// Lowers a function block by block. Lowered operators stay until the end, so

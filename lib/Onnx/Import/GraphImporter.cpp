@@ -416,7 +416,10 @@ LogicalResult GraphImporter::importNode(const ::onnx::NodeProto &node,
   std::string name = node.name();
   if (call && !call->name.empty())
     name = call->name + "/" + (name.empty() ? node.op_type() : name);
-  Location loc = getLoc(name);
+  // A node without a name is told by what it gives.
+  Location loc = getLoc(name.empty() && node.output_size() > 0
+                            ? "node of " + node.output(0)
+                            : name);
   if (node.op_type().empty())
     return emitError(loc) << "expected an operator name, but got an empty one";
   if (const ::onnx::FunctionProto *function = lookupFunction(node)) {

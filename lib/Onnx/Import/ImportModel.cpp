@@ -41,6 +41,8 @@ ganq::onnx::importOnnxModel(StringRef path, MLIRContext *context,
   };
   if (llvm::sys::fs::is_directory(path))
     return fail("expected an ONNX file, but got a folder");
+  if (llvm::sys::fs::exists(path) && !llvm::sys::fs::is_regular_file(path))
+    return fail("expected an ONNX file, but got a pipe or device");
   auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
                                           /*RequiresNullTerminator=*/false);
   if (!file)
