@@ -6,6 +6,7 @@
 
 #include "KernelBuilder.h"
 #include "ganq/Codegen/Passes.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 namespace ganq {

@@ -6,6 +6,7 @@
 
 #include "KernelBuilder.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "llvm/Support/MathExtras.h"
@@ -245,8 +246,24 @@ void ganq::lowerPositionRows(OpBuilder &builder, KernelLibrary &library,
   Location loc = op.getLoc();
   SmallVector<Value> inputs{
       op.getTable(), withDynamicRows(builder, loc, op.getOut()), op.getPast()};
-  library.call(builder, loc, "position_rows", kernelKey(inputs), op.getCount(),
-               inputs, staticElements(op.getOut()),
+  // Tokens beyond the table: the call fails, and nothing is read.
+  Value rows = memref::DimOp::create(builder, loc, op.getTable(), 0);
+  Value end = arith::AddIOp::create(builder, loc, op.getPast(), op.getCount());
+  Value zero = arith::ConstantIndexOp::create(builder, loc, 0);
+  Value starts = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::sge,
+                                       op.getPast(), zero);
+  Value ends =
+      arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::sle, end, rows);
+  Value fits = arith::AndIOp::create(builder, loc, starts, ends);
+  std::string message = "expected a sequence within the model's context";
+  if (int64_t size = cast<MemRefType>(op.getTable().getType()).getDimSize(0);
+      !ShapedType::isDynamic(size))
+    message += " of " + std::to_string(size) + " tokens, but got more";
+  cf::AssertOp::create(builder, loc, fits, message);
+  Value count =
+      arith::SelectOp::create(builder, loc, fits, op.getCount(), zero);
+  library.call(builder, loc, "position_rows", kernelKey(inputs), count, inputs,
+               staticElements(op.getOut()),
                [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {
                  k.loop(lo, hi, 1, [&](Value row) {
                    Value source = k.add(row, args[2]);

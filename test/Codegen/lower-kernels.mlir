@@ -35,6 +35,17 @@ func.func @small(%x: memref<1x64xf32>, %y: memref<1x64xf32>, %p: index,
   return
 }
 
+// Tokens beyond the table of positions fail the call instead of reading it.
+// CHECK-LABEL: func.func @positions(
+// CHECK:         %[[FITS:.*]] = arith.andi
+// CHECK:         cf.assert %[[FITS]], "expected a sequence within the model's context of 8 tokens, but got more"
+// CHECK:         %[[COUNT:.*]] = arith.select %[[FITS]], %{{.*}}, %{{.*}} : index
+// CHECK:         @kernel_position_rows{{.*}}%[[COUNT]]
+func.func @positions(%table: memref<8x4xf32>, %p: index, %n: index, %y: memref<?x4xf32>) {
+  ganq.position_rows %table[%p, %n] out(%y : memref<?x4xf32>) : memref<8x4xf32>
+  return
+}
+
 // Unknown sizes are dispatched.
 // CHECK-LABEL: func.func @dynamic(
 // CHECK:         ganq.dispatch @kernel_attention[

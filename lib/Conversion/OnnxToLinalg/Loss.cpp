@@ -17,6 +17,8 @@ static LogicalResult lowerLoss(Lowering &l) {
   if (l.rank(0) < 2 || l.rank(1) != l.rank(0) - 1)
     return l.op->emitOpError("expected targets of one dimension less than the "
                              "scores, which have 2 or more");
+  if (failed(l.requireSameElements({0, 2})))
+    return failure();
   StringRef reduction = ganq::onnx::getString(l.op, "reduction", "mean");
   if (getOpName(l.op) == "SoftmaxCrossEntropyLoss")
     scores = buildSoftmax(l, scores, 1, /*log=*/true);

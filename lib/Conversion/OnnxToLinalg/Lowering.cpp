@@ -284,6 +284,16 @@ OpFoldResult Lowering::product(ArrayRef<OpFoldResult> sizes) {
   return result;
 }
 
+LogicalResult Lowering::requireSameElements(ArrayRef<unsigned> indices) const {
+  for (unsigned i : indices)
+    if (hasOperand(i) && (element(i) != element(indices.front()) ||
+                          isUnsigned(i) != isUnsigned(indices.front())))
+      return op->emitOpError("expected operand ")
+             << i << " to have elements of type " << element(indices.front())
+             << " as operand " << indices.front() << ", but got " << element(i);
+  return success();
+}
+
 void Lowering::assertThat(Value condition, const Twine &message) {
   std::string text = op->getName().stripDialect().str();
   if (StringRef node = onnx::getNodeName(op); !node.empty())

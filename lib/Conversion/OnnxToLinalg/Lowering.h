@@ -94,6 +94,9 @@ public:
   /// The same for an operand whose length is known to be `count`; run-time
   /// lengths are checked.
   FailureOr<Shape> intsOfLength(unsigned i, int64_t count);
+  /// Checks that the operands of this list that are present have the element
+  /// type of the first.
+  LogicalResult requireSameElements(llvm::ArrayRef<unsigned> indices) const;
   /// The only element of operand `i` as a scalar.
   Value scalar(unsigned i);
 

@@ -124,15 +124,8 @@ FailureOr<Value> ganq::lowering::buildMatMul(Lowering &l, Value a, Value c,
   return result;
 }
 
-static LogicalResult checkElements(Lowering &l) {
-  if (l.element(0) == l.element(1))
-    return success();
-  return l.op->emitOpError("expected operands with one element type, but got ")
-         << l.element(0) << " and " << l.element(1);
-}
-
 static LogicalResult lowerMatMul(Lowering &l) {
-  if (failed(checkElements(l)))
+  if (failed(l.requireSameElements({0, 1})))
     return failure();
   Type element = l.element(0);
   FailureOr<Value> result = buildMatMul(l, l.operand(0), l.operand(1),
@@ -152,7 +145,7 @@ static Value swapLast(Lowering &l, Value value) {
 }
 
 static LogicalResult lowerGemm(Lowering &l) {
-  if (failed(checkElements(l)))
+  if (failed(l.requireSameElements({0, 1, 2})))
     return failure();
   if (l.rank(0) != 2 || l.rank(1) != 2)
     return l.op->emitOpError("expected operands of rank 2");
@@ -193,7 +186,7 @@ static LogicalResult lowerGemm(Lowering &l) {
 }
 
 static LogicalResult lowerFusedMatMul(Lowering &l) {
-  if (failed(checkElements(l)))
+  if (failed(l.requireSameElements({0, 1})))
     return failure();
   if (l.getInt("transBatchA", 0) || l.getInt("transBatchB", 0))
     return l.unsupported("transBatchA or transBatchB");
