@@ -6,13 +6,16 @@
 
 #include "ganq/Pipelines/ParameterStore.h"
 #include "llvm/ADT/APFloat.h"
+#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
 #include <cstring>
+#include <sys/mman.h>
 
 using namespace mlir;
 using namespace ganq;
+namespace fs = llvm::sys::fs;
 
 static llvm::Error makeError(const llvm::Twine &message) {
   return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
@@ -25,18 +28,31 @@ static int64_t elementBytes(ShapedType type) {
                                 : 0;
 }
 
-llvm::Expected<llvm::MemoryBuffer *> ParameterStore::open(StringRef file) {
+llvm::Expected<ParameterStore::Mapping *> ParameterStore::open(StringRef file) {
   auto &slot = files[file];
   if (slot)
     return slot.get();
   llvm::SmallString<128> path(directory);
   llvm::sys::path::append(path, file);
-  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
-                                            /*RequiresNullTerminator=*/false);
-  if (!buffer)
+  auto fail = [&](std::error_code code) {
     return makeError(llvm::formatv("cannot read the weights' file '{0}': {1}",
-                                   path, buffer.getError().message()));
-  slot = std::move(*buffer);
+                                   path, code.message()));
+  };
+  auto descriptor = fs::openNativeFileForRead(path);
+  if (!descriptor)
+    return fail(llvm::errorToErrorCode(descriptor.takeError()));
+  llvm::scope_exit close([&] { fs::closeFile(*descriptor); });
+  fs::file_status status;
+  if (std::error_code code = fs::status(*descriptor, status))
+    return fail(code);
+  if (status.type() != fs::file_type::regular_file || status.getSize() == 0)
+    return fail(std::make_error_code(std::errc::invalid_argument));
+  std::error_code code;
+  auto mapping = std::make_unique<Mapping>(*descriptor, Mapping::readonly,
+                                           status.getSize(), 0, code);
+  if (code)
+    return fail(code);
+  slot = std::move(mapping);
   return slot.get();
 }
 
@@ -45,16 +61,16 @@ llvm::Expected<ArrayRef<char>> ParameterStore::getBytes(ParameterOp parameter) {
   if (!source)
     return makeError("expected parameter '" + parameter.getKey() +
                      "' to say where its bytes lie");
-  auto buffer = open(source.getFile());
-  if (!buffer)
-    return buffer.takeError();
+  auto mapping = open(source.getFile());
+  if (!mapping)
+    return mapping.takeError();
   auto type = cast<ShapedType>(parameter.getType());
   int64_t expected = type.getNumElements() * elementBytes(type);
   if (source.getLength() != expected)
     return makeError(
         llvm::formatv("expected parameter '{0}' to have {1} bytes, but got {2}",
                       parameter.getKey(), expected, source.getLength()));
-  int64_t fileSize = static_cast<int64_t>((*buffer)->getBufferSize());
+  int64_t fileSize = static_cast<int64_t>((*mapping)->size());
   if (source.getOffset() > fileSize ||
       source.getLength() > fileSize - source.getOffset())
     return makeError(llvm::formatv(
@@ -62,28 +78,29 @@ llvm::Expected<ArrayRef<char>> ParameterStore::getBytes(ParameterOp parameter) {
         "but the file has only {4} bytes",
         source.getFile(), source.getLength(), source.getOffset(),
         parameter.getKey(), fileSize));
-  return ArrayRef<char>((*buffer)->getBufferStart() + source.getOffset(),
+  return ArrayRef<char>((*mapping)->const_data() + source.getOffset(),
                         source.getLength());
 }
 
-/// Widens `count` elements that lie `stride` bytes apart.
-static void widen(Type element, const char *from, int64_t stride, int64_t count,
-                  float *out) {
-  for (int64_t i = 0; i < count; ++i, from += stride) {
-    if (element.isF32()) {
-      std::memcpy(out + i, from, sizeof(float));
-    } else if (element.isBF16()) {
+/// Widens `count` elements that lie side by side.
+static void widen(Type element, const char *from, int64_t count, float *out) {
+  if (element.isF32()) {
+    std::memcpy(out, from, count * sizeof(float));
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    if (element.isBF16()) {
       uint16_t bits;
-      std::memcpy(&bits, from, sizeof(bits));
+      std::memcpy(&bits, from + i * sizeof(bits), sizeof(bits));
       uint32_t wide = static_cast<uint32_t>(bits) << 16;
       std::memcpy(out + i, &wide, sizeof(float));
     } else if (element.isF64()) {
       double wide;
-      std::memcpy(&wide, from, sizeof(wide));
+      std::memcpy(&wide, from + i * sizeof(wide), sizeof(wide));
       out[i] = static_cast<float>(wide);
     } else {
       _Float16 half;
-      std::memcpy(&half, from, sizeof(half));
+      std::memcpy(&half, from + i * sizeof(half), sizeof(half));
       out[i] = static_cast<float>(half);
     }
   }
@@ -104,17 +121,22 @@ llvm::Error ParameterStore::readRows(ParameterOp parameter, int64_t first,
   int64_t rows = type.getDimSize(0), columns = type.getDimSize(1);
   int64_t size = elementBytes(type);
   if (!parameter.getTransposed()) {
-    widen(element, bytes->data() + first * columns * size, size,
-          count * columns, out);
+    widen(element, bytes->data() + first * columns * size, count * columns,
+          out);
     return llvm::Error::success();
   }
-  // Stored [K, N]: go along the stored rows, so that pages are read once.
-  std::vector<float> line(count);
-  for (int64_t k = 0; k < columns; ++k) {
-    widen(element, bytes->data() + (k * rows + first) * size, size, count,
-          line.data());
+  // Stored [K, N]: take a few stored rows at a time, so that both sides are
+  // touched in runs of cache lines.
+  constexpr int64_t kBlock = 32;
+  std::vector<float> block(kBlock * count);
+  for (int64_t k = 0; k < columns; k += kBlock) {
+    int64_t lines = std::min(kBlock, columns - k);
+    for (int64_t i = 0; i < lines; ++i)
+      widen(element, bytes->data() + ((k + i) * rows + first) * size, count,
+            block.data() + i * count);
     for (int64_t n = 0; n < count; ++n)
-      out[n * columns + k] = line[n];
+      for (int64_t i = 0; i < lines; ++i)
+        out[n * columns + k + i] = block[i * count + n];
   }
   return llvm::Error::success();
 }
@@ -157,6 +179,9 @@ ParameterStore::stream(ParameterOp parameter,
 }
 
 void ParameterStore::release() {
+  // Not mapped_file_region::dontNeed: glibc's posix_madvise ignores it.
   for (auto &file : files)
-    file.second->dontNeedIfMmap();
+    if (file.second)
+      ::madvise(const_cast<char *>(file.second->const_data()),
+                file.second->size(), MADV_DONTNEED);
 }

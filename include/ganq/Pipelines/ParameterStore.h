@@ -10,7 +10,7 @@
 #include "ganq/IR/GanqDialect.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/Error.h"
-#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/FileSystem.h"
 #include <memory>
 
 namespace ganq {
@@ -42,10 +42,11 @@ public:
   void release();
 
 private:
-  llvm::Expected<llvm::MemoryBuffer *> open(llvm::StringRef file);
+  using Mapping = llvm::sys::fs::mapped_file_region;
+  llvm::Expected<Mapping *> open(llvm::StringRef file);
 
   std::string directory;
-  llvm::StringMap<std::unique_ptr<llvm::MemoryBuffer>> files;
+  llvm::StringMap<std::unique_ptr<Mapping>> files;
 };
 
 } // namespace ganq
