@@ -53,9 +53,17 @@ public:
     });
   }
 
-  llvm::Expected<json::Object> run();
+  llvm::Expected<json::Object> run() {
+    auto summary = compile();
+    if (!summary)
+      dropUnusedWork();
+    return summary;
+  }
 
 private:
+  llvm::Expected<json::Object> compile();
+  /// Removes the work folder unless a next run can go on from it.
+  void dropUnusedWork();
   static DialectRegistry makeRegistry() {
     DialectRegistry registry;
     registerGanqDialects(registry);
@@ -87,6 +95,7 @@ private:
   std::unique_ptr<ParameterStore> store;
   std::string work;
   int lockDescriptor = -1;
+  bool ownsWork = false;
   json::Object seconds;
   std::chrono::steady_clock::time_point last = std::chrono::steady_clock::now();
 };
@@ -107,7 +116,7 @@ llvm::Error Compiler::checkOptions() {
                      "got `" +
                      options.solver + "`");
   if (options.gramMemory < (1 << 20))
-    return makeError("expected --gram-memory to be at least 1 MiB");
+    return makeError("expected --gram-memory to be between 1 and 2^43 MiB");
   if (options.phases.scheme != "none") {
     bool ok = static_cast<bool>(getSchemeByName(
         [&]() { return emitError(UnknownLoc::get(&context)); }, &context,
@@ -231,6 +240,7 @@ llvm::Error Compiler::openWork() {
   if (fs::tryLockFile(lockDescriptor))
     return makeError("another run is at work in '" + work +
                      "'; wait for it or choose another output");
+  ownsWork = true;
 
   std::string expected = fingerprint();
   std::string path = work + "/fingerprint";
@@ -288,7 +298,19 @@ llvm::Error Compiler::checkDisk() {
   return llvm::Error::success();
 }
 
-llvm::Expected<json::Object> Compiler::run() {
+void Compiler::dropUnusedWork() {
+  if (!ownsWork)
+    return;
+  std::error_code code;
+  for (fs::directory_iterator file(work, code), end; file != end && !code;
+       file.increment(code))
+    if (llvm::sys::path::extension(file->path()) == ".safetensors")
+      return;
+  fs::unlockFile(lockDescriptor);
+  fs::remove_directories(work);
+}
+
+llvm::Expected<json::Object> Compiler::compile() {
   if (llvm::Error error = checkOptions())
     return std::move(error);
   if (llvm::Error error = importModel())

@@ -100,6 +100,21 @@ llvm::Error Quantizer::readTokens() {
   runtime::Result<std::vector<int64_t>> ids = runtime::toTokens(*tensor);
   if (!ids.ok())
     return makeError(options.calibration + ": " + ids.status().message());
+  // Before hours are spent: do the tokens fit the model?
+  if (auto state = assigned->getAttrOfType<DictionaryAttr>("ganq.state")) {
+    int64_t vocabulary = state.getAs<IntegerAttr>("vocabulary").getInt();
+    int64_t context = state.getAs<IntegerAttr>("max_context").getInt();
+    if (tensor->shape[1] > context)
+      return makeError(
+          llvm::formatv("expected rows of at most {0} tokens (the model's "
+                        "context) in '{1}', but got {2}",
+                        context, options.calibration, tensor->shape[1]));
+    for (auto [index, id] : llvm::enumerate(*ids))
+      if (id < 0 || id >= vocabulary)
+        return makeError(llvm::formatv(
+            "expected token ids from 0 to {0} in '{1}', but got {2} in row {3}",
+            vocabulary - 1, options.calibration, id, index / tensor->shape[1]));
+  }
   tokenRows = tensor->shape[0];
   tokenColumns = tensor->shape[1];
   tokens = std::move(*ids);

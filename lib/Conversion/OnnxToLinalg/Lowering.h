@@ -94,6 +94,9 @@ public:
   /// The same for an operand whose length is known to be `count`; run-time
   /// lengths are checked.
   FailureOr<Shape> intsOfLength(unsigned i, int64_t count);
+  /// Checks that the operands hold integers, floats or booleans where the
+  /// operator wants them to.
+  LogicalResult checkElementKinds() const;
   /// Checks that the operands of this list that are present have the element
   /// type of the first.
   LogicalResult requireSameElements(llvm::ArrayRef<unsigned> indices) const;

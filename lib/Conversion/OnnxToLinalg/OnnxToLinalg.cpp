@@ -176,7 +176,7 @@ LogicalResult FunctionLowering::lowerOp(Operation *op) {
   if (!lower)
     return op->emitOpError("cannot be compiled: the operator has no lowering");
   Lowering lowering(op, state);
-  return lower(lowering);
+  return failed(lowering.checkElementKinds()) ? failure() : lower(lowering);
 }
 
 LogicalResult FunctionLowering::rewireOp(Operation *op) {
