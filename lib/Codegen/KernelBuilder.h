@@ -79,6 +79,8 @@ public:
   Value load(Value memref, mlir::ValueRange indices);
   void store(Value value, Value memref, mlir::ValueRange indices);
   Value loadVector(Value memref, mlir::ValueRange indices, Value mask = {});
+  /// Asks for the cache line of an element, which may lie outside the memref.
+  void prefetch(Value memref, mlir::ValueRange indices);
   void storeVector(Value value, Value memref, mlir::ValueRange indices,
                    Value mask = {});
   /// A buffer of f32 in the frame of the kernel.

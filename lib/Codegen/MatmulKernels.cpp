@@ -68,6 +68,9 @@ public:
   }
   void beginGranule(KernelBuilder &k, Value granule, int64_t) override {
     column = k.mul(granule, getGranule());
+    for (int64_t row = 0; row < kRowTile; ++row)
+      for (int64_t line = 0; line < getGranule(); line += kLanes)
+        k.prefetch(weight, {rows[row], k.add(column, kAhead + line)});
   }
   Value decode(KernelBuilder &k, int64_t row, int64_t chunk,
                Value mask) override {
@@ -76,6 +79,9 @@ public:
   }
 
 private:
+  /// Columns between what is read and what is prefetched.
+  static constexpr int64_t kAhead = 256;
+
   Value weight, column;
   int64_t n;
   Value rows[kRowTile];
@@ -112,6 +118,9 @@ public:
           words[number].push_back(
               arith::ExtUIOp::create(k.builder, k.loc, k.vecI32, word));
         }
+      // A unit of four rows is a cache line.
+      for (int64_t unit = 0; unit < units; ++unit)
+        k.prefetch(codes, {k.add(first, unit * kRowTile * kLanes + kAhead)});
     }
   }
 
@@ -163,6 +172,10 @@ protected:
   CodeLayout layout;
 
 private:
+  /// Bytes between what is read and what is prefetched. Hardware stops at the
+  /// end of a page, which is often the end of a row tile as well.
+  static constexpr int64_t kAhead = 2048;
+
   /// By plane: units, rows innermost.
   SmallVector<Values> words;
 };
