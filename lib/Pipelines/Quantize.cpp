@@ -13,6 +13,7 @@
 #include "ganq/runtime/safetensors.h"
 #include "ganq/runtime/session.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -57,27 +58,51 @@ Quantizer::Quantizer(ModuleOp assigned, const CompileOptions &options,
 }
 
 void Quantizer::announce() {
-  int64_t elements = 0, columns = 0, largest = 0;
-  llvm::StringSet<> shapes;
+  // One packed product serves all weights of a shape.
+  llvm::MapVector<std::pair<int64_t, int64_t>, size_t> kernels;
+  int64_t elements = 0, stored = 0, largest = 0;
+  double work = 0;
   for (const Weight &weight : weights) {
+    ++kernels[{weight.n, weight.k}];
     elements += weight.n * weight.k;
-    columns = std::max(columns, weight.k);
-    largest = std::max(largest, weight.n * weight.k);
-    shapes.insert(llvm::formatv("{0}x{1}", weight.n, weight.k).str());
+    largest = std::max(largest, weight.k);
+    work += static_cast<double>(weight.n) * static_cast<double>(weight.k) *
+            static_cast<double>(weight.k);
+    for (const SchemeComponent &component :
+         weight.scheme.getComponents(weight.n, weight.k))
+      stored += component.type.getNumElements() *
+                component.type.getElementTypeBitWidth() / 8;
   }
-  int64_t gram = options.calibration.empty()
-                     ? 0
-                     : columns * columns * static_cast<int64_t>(sizeof(double));
-  progress.note(
-      llvm::formatv("{0} weights of {1} shapes, {2:F1} M values, to {3}",
-                    weights.size(), shapes.size(),
-                    static_cast<double>(elements) / 1e6,
-                    weights.front().scheme.getShortName())
-          .str());
-  progress.note(llvm::formatv("largest layer {0} MiB as f32, its Gram matrix "
-                              "{1} MiB; work in {2}",
-                              largest * 4 >> 20, gram >> 20, work)
+  std::string name = weights.front().scheme.getShortName();
+  progress.note(llvm::formatv("{0} weights, {1:F1} M values, to {2}: {3:F2} "
+                              "bits per weight with tables and padding",
+                              weights.size(),
+                              static_cast<double>(elements) / 1e6, name,
+                              8.0 * static_cast<double>(stored) /
+                                  static_cast<double>(elements))
                     .str());
+  for (const auto &[shape, count] : kernels)
+    progress.note(llvm::formatv("  kernel packed_matmul {0} {1}x{2}: {3} "
+                                "weights",
+                                name, shape.first, shape.second, count)
+                      .str());
+
+  bool calibrates = !options.calibration.empty();
+  int64_t gram = calibrates ? largest * largest * 8 : 0;
+  // A solver keeps a few factors of the Gram matrix and blocks of rows.
+  int64_t memory = (int64_t(256) << 20) + 4 * gram +
+                   (calibrates ? std::min(options.gramMemory, gram * 4) : 0);
+  bool solves = options.phases.scheme == "lut" && options.solver != "kmeans";
+  // Seconds per row and squared column on two cores of 2023.
+  double seconds =
+      solves ? work * 1.5e-9 : static_cast<double>(elements) * 2e-7;
+  progress.note(
+      llvm::formatv("about {0} MiB of memory, {1} MiB in '{2}', {3} s "
+                    "for the weights{4}",
+                    memory >> 20, (stored + 2 * gram) >> 20, this->work,
+                    static_cast<int64_t>(seconds) + 1,
+                    calibrates ? " after calibration" : "")
+          .str());
 }
 
 std::string Quantizer::weightFile(size_t index) const {
@@ -283,10 +308,9 @@ llvm::Error Quantizer::calibrate() {
         int64_t count = std::min(chunk, tokenColumns - begin);
         if (llvm::Error error = model.run(tokens.data() + row * tokenColumns,
                                           begin, count, observe))
-          return llvm::joinErrors(
-              makeError(
-                  llvm::formatv("row {0} of '{1}'", row, options.calibration)),
-              std::move(error));
+          return makeError(llvm::formatv("row {0} of '{1}': {2}", row,
+                                         options.calibration,
+                                         llvm::toString(std::move(error))));
         if (!failure.empty())
           return makeError(llvm::formatv("row {0} of '{1}': {2}", row,
                                          options.calibration, failure));
@@ -368,8 +392,9 @@ llvm::Error Quantizer::solve() {
     auto result = attr.quantize(problem, solver);
     store.release();
     if (!result)
-      return llvm::joinErrors(makeError("weight '" + weight.key + "'"),
-                              result.takeError());
+      return makeError("weight '" + weight.key +
+                       "': " + llvm::toString(result.takeError()) +
+                       "; --exclude=REGEX leaves a weight as it is");
     weight.error = result->relativeError;
     weight.note = result->note;
 
