@@ -42,8 +42,7 @@ public:
     int64_t columnsPerUnit() const { return kLanes * 8 / width; }
   };
 
-  CodeLayout(unsigned bits, int64_t rows, int64_t columns)
-      : rows(rows) {
+  CodeLayout(unsigned bits, int64_t rows, int64_t columns) : rows(rows) {
     assert(bits >= 1 && bits <= 8 && "code width out of range");
     int64_t offset = 0;
     for (unsigned width : {8u, 4u, 2u, 1u}) {

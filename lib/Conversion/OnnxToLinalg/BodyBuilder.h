@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef GANQ_CONVERSION_ONNXTOLINALG_BODYBUILDER_H
-#define GANQ_CONVERSION_ONNXTOLINALG_BODYBUILDER_H
+#ifndef GANQ_LIB_CONVERSION_ONNXTOLINALG_BODYBUILDER_H
+#define GANQ_LIB_CONVERSION_ONNXTOLINALG_BODYBUILDER_H
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
@@ -58,4 +58,4 @@ public:
 
 } // namespace ganq::lowering
 
-#endif // GANQ_CONVERSION_ONNXTOLINALG_BODYBUILDER_H
+#endif // GANQ_LIB_CONVERSION_ONNXTOLINALG_BODYBUILDER_H

@@ -294,6 +294,18 @@ LogicalResult Lowering::requireSameElements(ArrayRef<unsigned> indices) const {
   return success();
 }
 
+Value Lowering::isOneOf(int64_t dim, int64_t rank,
+                        ArrayRef<OpFoldResult> axes) {
+  Value result = b.integer(b.getI1Type(), 0);
+  for (OpFoldResult axis : axes) {
+    Value value = toValue(axis);
+    for (int64_t candidate : {dim, dim - rank})
+      result =
+          b.orBits(result, b.compare(Compare::EQ, value, b.index(candidate)));
+  }
+  return result;
+}
+
 void Lowering::assertThat(Value condition, const Twine &message) {
   std::string text = op->getName().stripDialect().str();
   if (StringRef node = onnx::getNodeName(op); !node.empty())

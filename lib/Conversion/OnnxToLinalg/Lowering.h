@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef GANQ_CONVERSION_ONNXTOLINALG_LOWERING_H
-#define GANQ_CONVERSION_ONNXTOLINALG_LOWERING_H
+#ifndef GANQ_LIB_CONVERSION_ONNXTOLINALG_LOWERING_H
+#define GANQ_LIB_CONVERSION_ONNXTOLINALG_LOWERING_H
 
 #include "BodyBuilder.h"
 #include "ganq/Onnx/OnnxDialect.h"
@@ -132,6 +132,9 @@ public:
   OpFoldResult max(OpFoldResult a, OpFoldResult c);
   OpFoldResult min(OpFoldResult a, OpFoldResult c);
   OpFoldResult product(llvm::ArrayRef<OpFoldResult> sizes);
+  /// Whether `dim` of `rank` dimensions is one of `axes`, which count from the
+  /// end where negative.
+  Value isOneOf(int64_t dim, int64_t rank, llvm::ArrayRef<OpFoldResult> axes);
   /// Makes the call of the entry fail with `message` when `condition` is false.
   void assertThat(Value condition, const llvm::Twine &message);
   /// Sizes of the broadcast of `shapes`; checks run-time sizes. An error when
@@ -181,6 +184,7 @@ Type getComputeType(Type element);
 
 void addElementwiseLowerings(LoweringTable &table);
 void addShapeLowerings(LoweringTable &table);
+void addPartLowerings(LoweringTable &table);
 void addIndexingLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
 void addMatMulLowerings(LoweringTable &table);
@@ -198,4 +202,4 @@ FailureOr<Value> buildMatMul(Lowering &l, Value a, Value c, Type accumulator,
 
 } // namespace ganq::lowering
 
-#endif // GANQ_CONVERSION_ONNXTOLINALG_LOWERING_H
+#endif // GANQ_LIB_CONVERSION_ONNXTOLINALG_LOWERING_H

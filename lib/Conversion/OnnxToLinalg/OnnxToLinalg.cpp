@@ -22,6 +22,7 @@ static const LoweringTable &getLowerings() {
     LoweringTable result;
     addElementwiseLowerings(result);
     addShapeLowerings(result);
+    addPartLowerings(result);
     addIndexingLowerings(result);
     addReductionLowerings(result);
     addMatMulLowerings(result);
