@@ -7,6 +7,7 @@
 #ifndef GANQ_LIB_SCHEMES_PACK_H
 #define GANQ_LIB_SCHEMES_PACK_H
 
+#include "ganq/IR/GanqDialect.h"
 #include "ganq/Support/CodeLayout.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/Support/Error.h"
@@ -25,6 +26,16 @@ inline float loadHalf(llvm::ArrayRef<char> bytes, int64_t index) {
   _Float16 half;
   std::memcpy(&half, bytes.data() + index * sizeof(half), sizeof(half));
   return static_cast<float>(half);
+}
+
+/// Zeroed storage for each component of an [n, k] weight.
+inline std::vector<std::vector<char>>
+allocateComponents(SchemeAttrInterface scheme, int64_t n, int64_t k) {
+  std::vector<std::vector<char>> bytes;
+  for (const SchemeComponent &component : scheme.getComponents(n, k))
+    bytes.emplace_back(component.type.getNumElements() *
+                       component.type.getElementTypeBitWidth() / 8);
+  return bytes;
 }
 
 /// Adds rows [first, first + count) of row-major codes to packed storage.

@@ -47,11 +47,7 @@ struct LutSolverModel
       return makeError(solver.message());
 
     QuantizedWeight result;
-    SmallVector<SchemeComponent> components = scheme.getComponents(n, k);
-    for (const SchemeComponent &component : components)
-      result.components.emplace_back(component.type.getNumElements() *
-                                     component.type.getElementTypeBitWidth() /
-                                     8);
+    result.components = allocateComponents(scheme, n, k);
     CodeLayout layout(scheme.getBits(), n, k);
     int64_t perRow = solver->groups() << scheme.getBits();
     double error = 0, energy = 0;

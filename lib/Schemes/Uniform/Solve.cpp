@@ -22,11 +22,7 @@ struct UniformSolverModel
     auto scheme = cast<UniformAttr>(attr);
     int64_t n = problem.n, k = problem.k;
     QuantizedWeight result;
-    SmallVector<SchemeComponent> components = scheme.getComponents(n, k);
-    for (const SchemeComponent &component : components)
-      result.components.emplace_back(component.type.getNumElements() *
-                                     component.type.getElementTypeBitWidth() /
-                                     8);
+    result.components = allocateComponents(scheme, n, k);
     CodeLayout layout(scheme.getBits(), n, k);
     ganq::quant::UniformOptions uniform;
     uniform.bits = static_cast<int>(scheme.getBits());
