@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Pipelines/Artifact.h"
+#include "Errors.h"
 #include "ganq/Target/CpuTarget.h"
 #include "ganq/Target/NativeObject.h"
 #include "ganq/module_abi.h"
@@ -18,14 +19,6 @@
 using namespace mlir;
 using namespace ganq;
 namespace json = llvm::json;
-
-static llvm::Error makeError(const llvm::Twine &message) {
-  return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
-}
-
-static llvm::Error toError(const runtime::Status &status) {
-  return makeError(status.message());
-}
 
 llvm::Error ganq::runPhase(ModuleOp module, Phase phase,
                            const PhaseOptions &options) {
@@ -332,9 +325,8 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
   for (const std::string &key : order) {
     auto sink = [&](ArrayRef<char> piece) -> llvm::Error {
       total += static_cast<int64_t>(piece.size());
-      runtime::Status status =
-          writer.append(key, piece.data(), static_cast<int64_t>(piece.size()));
-      return status.ok() ? llvm::Error::success() : toError(status);
+      return toError(
+          writer.append(key, piece.data(), static_cast<int64_t>(piece.size())));
     };
     ParameterOp source = stored[key].source;
     llvm::Error error =

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Pipelines/ParameterStore.h"
+#include "Errors.h"
 #include "llvm/ADT/APFloat.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/SmallString.h"
@@ -16,10 +17,6 @@
 using namespace mlir;
 using namespace ganq;
 namespace fs = llvm::sys::fs;
-
-static llvm::Error makeError(const llvm::Twine &message) {
-  return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
-}
 
 static int64_t elementBytes(ShapedType type) {
   Type element = type.getElementType();

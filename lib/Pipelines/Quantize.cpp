@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Pipelines/Quantize.h"
+#include "Errors.h"
 #include "ganq/Quantization/Gram.h"
 #include "ganq/Schemes/Passes.h"
 #include "ganq/Schemes/SchemeSolver.h"
@@ -22,14 +23,6 @@
 
 using namespace mlir;
 using namespace ganq;
-
-static llvm::Error makeError(const llvm::Twine &message) {
-  return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
-}
-
-static llvm::Error toError(const runtime::Status &status) {
-  return status.ok() ? llvm::Error::success() : makeError(status.message());
-}
 
 static std::string gramName(size_t observer) {
   return "gram." + std::to_string(observer);

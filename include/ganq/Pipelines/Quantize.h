@@ -14,8 +14,7 @@
 namespace ganq {
 
 /// The quantized weights of a module after the assign phase, kept in files of a
-/// work folder: one per weight, so that a stopped run goes on where
-/// it was.
+/// work folder: one per weight, so that a stopped run goes on where it was.
 class Quantizer {
 public:
   /// `work` exists and belongs to this run's options alone.
