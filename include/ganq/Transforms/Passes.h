@@ -1,4 +1,4 @@
-//===- Passes.h - Passes on the ganq dialect ------------------ -*- C++ -*-===//
+//===- Passes.h - Passes on the ganq dialect --------------------*- C++ -*-===//
 //
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //

@@ -1,4 +1,4 @@
-//===- Passes.td - Passes on the ganq dialect ------------ -*- tablegen -*-===//
+//===- Passes.td - Passes on the ganq dialect --------------*- tablegen -*-===//
 //
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
