@@ -344,8 +344,9 @@ llvm::Expected<json::Object> Compiler::compile() {
     quantizer =
         std::make_unique<Quantizer>(*assigned, options, *store, work, progress);
     if (quantizer->getWeightCount() == 0)
-      return makeError("expected the model to have weights to quantize, but "
-                       "none is the weight of a matrix product");
+      return makeError("expected the model to have weights to quantize, but no "
+                       "product but the output head has a constant weight"
+                       " (--quantize-head includes the head)");
     quantizer->announce();
     if (llvm::Error error = quantizer->run())
       return std::move(error);

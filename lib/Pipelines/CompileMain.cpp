@@ -7,9 +7,11 @@
 #include "ganq/Onnx/Binding.h"
 #include "ganq/Pipelines/Compile.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/WithColor.h"
+#include <csignal>
 
 using namespace ganq;
 namespace cl = llvm::cl;
@@ -91,6 +93,8 @@ EXAMPLES:
 
 int ganq::compileMain(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
+  // A file that may not grow is an error of the write, not the end.
+  std::signal(SIGXFSZ, SIG_IGN);
   cl::HideUnrelatedOptions(category);
   cl::ParseCommandLineOptions(
       argc, argv, "Compiles an ONNX language model to a .ganq file\n");

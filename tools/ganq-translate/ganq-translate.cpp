@@ -9,9 +9,11 @@
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/Error.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/WithColor.h"
 #include "llvm/Support/raw_ostream.h"
+#include <csignal>
 
 namespace cl = llvm::cl;
 
@@ -29,8 +31,39 @@ static cl::opt<bool>
     inlineWeights("inline-weights",
                   cl::desc("Put the weights into the IR (for small models)"));
 
+/// Writes beside the output and renames, so that no half file is left.
+static llvm::Error write(mlir::ModuleOp module) {
+  bool isFile = output != "-";
+  std::string temporary = isFile ? output + ".tmp" : output;
+  std::error_code code;
+  llvm::raw_fd_ostream os(temporary, code);
+  if (code)
+    return llvm::errorCodeToError(code);
+  bool ok = true;
+  if (llvm::StringRef(output).ends_with(".mlirbc"))
+    ok = succeeded(mlir::writeBytecodeToFile(module, os));
+  else
+    os << module << "\n";
+  os.flush();
+  code = os.error();
+  os.clear_error();
+  if (isFile) {
+    os.close();
+    if (!code && ok)
+      code = llvm::sys::fs::rename(temporary, output);
+    if (code || !ok)
+      llvm::sys::fs::remove(temporary);
+  }
+  if (code)
+    return llvm::errorCodeToError(code);
+  return ok ? llvm::Error::success()
+            : llvm::createStringError("the module has no bytecode");
+}
+
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
+  // A file that may not grow is an error of the write, not the end.
+  std::signal(SIGXFSZ, SIG_IGN);
   cl::ParseCommandLineOptions(argc, argv, "ganq translation driver\n");
   std::string error;
   ganq::onnx::ImportOptions options;
@@ -49,15 +82,7 @@ int main(int argc, char **argv) {
   auto module = ganq::onnx::importOnnxModel(input, &context, options);
   if (!module)
     return 1;
-  // Writes beside the output and renames, so that no half file is left.
-  auto write = [&](llvm::raw_ostream &os) -> llvm::Error {
-    if (!llvm::StringRef(output).ends_with(".mlirbc"))
-      os << *module << "\n";
-    else if (failed(mlir::writeBytecodeToFile(*module, os)))
-      return llvm::createStringError("cannot write bytecode");
-    return llvm::Error::success();
-  };
-  if (llvm::Error failure = llvm::writeToOutput(output, write)) {
+  if (llvm::Error failure = write(*module)) {
     llvm::WithColor::error() << "cannot write " << output << ": "
                              << llvm::toString(std::move(failure)) << "\n";
     return 1;

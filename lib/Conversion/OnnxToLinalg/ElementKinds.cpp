@@ -34,6 +34,7 @@ static const llvm::StringMap<StringRef> kKinds = {
     {"Pad", ".i.i"},
     {"QuantizeLinear", "ff"},
     {"RMSNormalization", "ff"},
+    {"ReduceLogSum", "f"},
     {"Reshape", ".i"},
     {"ReverseSequence", ".i"},
     {"ScatterElements", ".i"},

@@ -28,6 +28,37 @@ static LogicalResult checkIndices(Lowering &l, unsigned i) {
          << i << " to have integer elements, but got " << element;
 }
 
+/// Indices within [-size, size): an error for constants, a check at run time
+/// for the others. Reads stay within bounds whatever the check says.
+static LogicalResult requireWithin(Lowering &l, unsigned i, OpFoldResult size) {
+  SmallVector<int64_t> known;
+  auto staticSize = getConstantIntValue(size);
+  if (ganq::onnx::getConstantInts(l.op->getOperand(i), known) && staticSize) {
+    for (int64_t index : known)
+      if (index < -*staticSize || index >= *staticSize)
+        return l.op->emitOpError("expected indices from ")
+               << -*staticSize << " to " << *staticSize - 1 << ", but got "
+               << index;
+    return success();
+  }
+  Value indices = l.operand(i), limit = l.toValue(size);
+  Value low = l.b.sub(l.b.index(0), limit);
+  auto axes = llvm::to_vector(llvm::seq<int64_t>(0, l.rank(i)));
+  Value fits = l.reduce(
+      indices, axes, l.b.integer(l.b.getI1Type(), 1),
+      [&](BodyBuilder &s, ValueRange v) {
+        Value index = s.toIndex(v[0]);
+        return s.andBits(v[1], s.andBits(s.compare(Compare::GE, index, low),
+                                         s.compare(Compare::LT, index, limit)));
+      });
+  SmallVector<Value> first(axes.size(), l.b.index(0));
+  std::string message = "expected indices within the dimension";
+  if (staticSize)
+    message += " of " + std::to_string(*staticSize);
+  l.assertThat(tensor::ExtractOp::create(l.b, fits, first), message);
+  return success();
+}
+
 static LogicalResult lowerGather(Lowering &l) {
   Value data = l.operand(0), indices = l.operand(1);
   Shape from = l.shapeOf(data);
@@ -36,6 +67,8 @@ static LogicalResult lowerGather(Lowering &l) {
   if (failed(axis) || failed(checkIndices(l, 1)))
     return failure();
   l.requireNonEmpty(from[*axis], "the dimension");
+  if (failed(requireWithin(l, 1, from[*axis])))
+    return failure();
   Shape shape(ArrayRef(from).take_front(*axis));
   shape.append(l.shapeOf(indices));
   shape.append(from.begin() + *axis + 1, from.end());
