@@ -51,6 +51,7 @@ static void buildBufferPhase(OpPassManager &manager) {
   manager.addPass(bufferization::createEmptyTensorEliminationPass());
   manager.addPass(bufferization::createOneShotBufferizePass(options));
   manager.addPass(bufferization::createDropEquivalentBufferResultsPass());
+  manager.addPass(createOrderConstants());
   manager.addPass(createPromoteStepResults());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());

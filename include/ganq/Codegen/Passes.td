@@ -17,6 +17,17 @@ class GanqCpuPass<string argument, string operation>
   ];
 }
 
+def OrderConstants : Pass<"ganq-order-constants", "::mlir::ModuleOp"> {
+  let summary = "Order and name constant buffers by their first use";
+  let description = [{
+    Bufferization visits functions in no fixed order and names the
+    `memref.global` of each constant by number. This pass puts private constants
+    in the order in which the module first reads them and names them anew, so
+    that the same model always gives the same bytes.
+  }];
+  let dependentDialects = ["::mlir::memref::MemRefDialect"];
+}
+
 def PlanMemory : Pass<"ganq-plan-memory", "::mlir::ModuleOp"> {
   let summary = "Place static buffers of the entries into one arena each";
   let description = [{
