@@ -11,7 +11,11 @@ SCHEMES = {
     "none": ("--scheme=none",),
     "lut": ("--scheme=lut", "--bits=4"),
     "uniform": ("--scheme=uniform", "--bits=4"),
+    "none-v3": ("--scheme=none", "--cpu=x86-64-v3"),
+    "lut-v3": ("--scheme=lut", "--bits=4", "--cpu=x86-64-v3"),
 }
+MODELS = ("stories260k", "slm4096_gpt2", "demo")
+CASES = [(name, scheme) for name in MODELS for scheme in SCHEMES if name == "demo" or "v3" not in scheme]
 
 
 def recompute(model, prompt, count, directory):
@@ -34,19 +38,19 @@ def generate(model, prompt, count, directory, *options):
     return json.loads(result.stdout)["tokens"]
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("name", ["stories260k", "slm4096_gpt2", "demo"])
+@pytest.mark.parametrize("name,scheme", CASES)
 def test_cache_equals_recomputation(name, scheme, compiled, demo_tokens, tmp_path):
     if name == "demo":
         model, calibration = DEMO / "model.onnx", demo_tokens[0]
     else:
         model, calibration = data_file(f"models/{name}.opset17.onnx"), data_file(f"models/{name}.calib.npy")
-    options = SCHEMES[scheme] + ((f"--calibration={calibration}",) if scheme == "lut" else ())
+    options = SCHEMES[scheme] + ((f"--calibration={calibration}",) if scheme.startswith("lut") else ())
     ganq = compiled(model, *options)
     tokens = np.load(calibration)
-    # Longer and shorter than a prefill call, and one token alone.
-    for length in (1, 5, 70):
+    # One token alone, shorter than a prefill call of 64 tokens, just one, and more.
+    for length in (1, 5, 63, 64, 65, 101):
         prompt = tokens[3, :length].tolist()
+        assert len(prompt) == length
         assert generate(ganq, prompt, 20, tmp_path) == recompute(ganq, prompt, 20, tmp_path)
 
 
