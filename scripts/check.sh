@@ -1,8 +1,8 @@
 #!/bin/bash
 # Builds ganq and runs its tests: scripts/check.sh [--fast]
 #
-# The fast tier is lit, unit and runtime tests; the full one adds the Python
-# package, runs of real models, and ONNX conformance. The last line is
+# The fast tier is lit, unit and runtime tests; the full one adds ONNX
+# conformance, the Python package and runs of real models. The last line is
 # `N passed, N failed`; the exit status is 0 only if something ran and nothing
 # failed. Tests that need data that is not there are skipped and say so.
 set -uo pipefail
