@@ -1,7 +1,5 @@
 //===- Model.cpp - A compiled model, loaded -------------------------------===//
 //
-// Part of the ganq project, under the Apache License v2.0 with LLVM Exceptions.
-// See LICENSE for license information.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//

@@ -1,7 +1,5 @@
 /*===-- FakeModule.c - Native code as the compiler would emit it -*- C -*-===*\
 |*
-|* Part of the ganq project, under the Apache License v2.0 with LLVM Exceptions.
-|* See LICENSE for license information.
 |* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 |*
 |*===----------------------------------------------------------------------===*|

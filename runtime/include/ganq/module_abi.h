@@ -1,7 +1,5 @@
 /*===-- ganq/module_abi.h - ABI of a model's native code ---------*- C -*-===*\
 |*
-|* Part of the ganq project, under the Apache License v2.0 with LLVM Exceptions.
-|* See LICENSE for license information.
 |* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 |*
 |*===----------------------------------------------------------------------===*|
