@@ -7,6 +7,14 @@ import numpy as np
 
 N, K, ROWS, BITS, RIDGE, ALPHA = 10, 24, 200, 3, 0.01, 0.5
 
+BANNER = """\
+//===- Golden.inc - Reference values, made by make_golden.py ----*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+"""
+
 
 def layer():
     rng = np.random.default_rng(7)
@@ -66,7 +74,7 @@ def main():
     lower = np.linalg.cholesky(damped)
     low, high = weight.min(1, keepdims=True), weight.max(1, keepdims=True)
     table = low + (high - low) * np.linspace(0, 1, 2**BITS)
-    print("// Made by make_golden.py; do not edit.")
+    print(BANNER)
     print(f"static const int goldenN = {N}, goldenK = {K}, goldenRows = {ROWS};")
     emit("goldenW", weight)
     emit("goldenH", h)
