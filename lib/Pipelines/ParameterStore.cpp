@@ -38,7 +38,7 @@ llvm::Expected<ParameterStore::Mapping *> ParameterStore::open(StringRef file) {
   auto descriptor = fs::openNativeFileForRead(path);
   if (!descriptor)
     return fail(llvm::errorToErrorCode(descriptor.takeError()));
-  llvm::scope_exit close([&] { fs::closeFile(*descriptor); });
+  llvm::scope_exit close([&] { (void)fs::closeFile(*descriptor); });
   fs::file_status status;
   if (std::error_code code = fs::status(*descriptor, status))
     return fail(code);
