@@ -69,7 +69,7 @@ static LogicalResult lowerGather(Lowering &l) {
   l.requireNonEmpty(from[*axis], "the dimension");
   if (failed(requireWithin(l, 1, from[*axis])))
     return failure();
-  Shape shape(ArrayRef(from).take_front(*axis));
+  Shape shape(ArrayRef<OpFoldResult>(from).take_front(*axis));
   shape.append(l.shapeOf(indices));
   shape.append(from.begin() + *axis + 1, from.end());
   Value size = l.toValue(from[*axis]);
@@ -120,7 +120,7 @@ static LogicalResult lowerGatherND(Lowering &l) {
     return l.op->emitOpError("expected indices that fit the data");
   for (OpFoldResult size : from)
     l.requireNonEmpty(size, "the data");
-  Shape shape(ArrayRef(index).drop_back());
+  Shape shape(ArrayRef<OpFoldResult>(index).drop_back());
   shape.append(from.begin() + batch + *depth, from.end());
   SmallVector<Value> sizes = l.toValues(from);
   Value result =
@@ -221,7 +221,7 @@ static LogicalResult lowerScatterND(Lowering &l) {
     return l.unsupported("indices of unknown length");
   if (*depth > static_cast<int64_t>(from.size()))
     return l.op->emitOpError("expected indices that fit the data");
-  Shape wanted(ArrayRef(index).drop_back());
+  Shape wanted(ArrayRef<OpFoldResult>(index).drop_back());
   int64_t outer = wanted.size();
   wanted.append(from.begin() + *depth, from.end());
   if (failed(checkUpdates(l, wanted)))

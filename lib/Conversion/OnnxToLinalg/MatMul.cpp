@@ -51,8 +51,8 @@ FailureOr<Value> ganq::lowering::buildMatMul(Lowering &l, Value a, Value c,
   OpFoldResult columns = right.back();
   if (failed(checkInner(l, inner, right[right.size() - 2])))
     return failure();
-  Shape leftBatch(ArrayRef(left).drop_back(2));
-  Shape rightBatch(ArrayRef(right).drop_back(2));
+  Shape leftBatch(ArrayRef<OpFoldResult>(left).drop_back(2));
+  Shape rightBatch(ArrayRef<OpFoldResult>(right).drop_back(2));
   FailureOr<Shape> batch = l.broadcast({leftBatch, rightBatch});
   if (failed(batch))
     return failure();

@@ -130,7 +130,8 @@ static LogicalResult lowerPool(Lowering &l) {
   if (l.isResultUsed(1))
     return l.unsupported("the result Indices");
   Value input = l.operand(0);
-  Shape from = l.shapeOf(input), shape(ArrayRef(from).take_front(2));
+  Shape from = l.shapeOf(input),
+        shape(ArrayRef<OpFoldResult>(from).take_front(2));
   shape.append(window->output);
   SmallVector<Value> sizes = l.toValues(ArrayRef(from).drop_front(2));
   SmallVector<Value> begin = l.toValues(window->begin);
