@@ -39,22 +39,25 @@ def main():
         print("\n")
 
     run = args.build / "bin" / "ganq-run"
+    listed = run_json(run, args.work / "lut4.ganq", "--inspect")["manifest"]["weights"]
+    quantized = {weight["name"] for weight in listed if weight["scheme"] != "none"}
     print(f"{'model':<14} {'perplexity':>10} {'bits/weight':>11} {'weights':>12} {'file':>12} {'decode':>13}")
     for title, name in MODELS:
         path = args.work / f"{name}.ganq"
         judged = run_json(run, path, "--perplexity", f"--tokens={args.work / 'heldout.npy'}")
-        weights = run_json(run, path, "--inspect")
+        weights = run_json(run, path, "--inspect")["manifest"]["weights"]
+        size = sum(weight["bytes"] for weight in weights if weight["name"] in quantized)
         speed = run_json(run, path, "--benchmark")
         bits = judged["bits_per_weight"]
         print(
             f"{title:<14} {judged['perplexity']:>10.4f} {bits if bits else 32:>11.2f} "
-            f"{weights['weight_bytes']:>10} B {path.stat().st_size:>10} B "
+            f"{size:>10} B {path.stat().st_size:>10} B "
             f"{decode_rate(speed):>8.0f} tok/s",
             flush=True,
         )
     print(
-        f"\nPerplexity on the same {judged['tokens']} held-out tokens. `weights` are those that quantization\n"
-        "may touch (the linear layers of the blocks); `file` also has embedding, head and native code."
+        f"\nPerplexity on the same {judged['tokens']} held-out tokens. `weights` are those that are\n"
+        "quantized (the linear layers of the blocks); `file` also has embedding, head and native code."
     )
 
 
