@@ -1,5 +1,4 @@
-//===- StepAnalysis.h - Can a model run a few tokens at a time?  -*- C++
-//-*-===//
+//===- StepAnalysis.h - Can a model run a few tokens at once? ---*- C++ -*-===//
 //
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //

@@ -119,6 +119,8 @@ struct RaiseGemm : RewritePattern {
     double beta = onnx::getFloat(op, "beta", 1.0);
     if (beta == 0.0)
       added = Value();
+    if (added && !rankedType(added))
+      return failure();
     bool isBias =
         added && beta == 1.0 && alpha == 1.0 && isConstantVector(added, n);
     Value result = createMatmul(rewriter, loc, type, x, weight, isNK,
@@ -141,13 +143,10 @@ struct RaiseGemm : RewritePattern {
           ->getResult(0);
     };
     result = scale(result, alpha);
-    if (added && !isBias) {
-      if (!rankedType(added))
-        return failure();
+    if (added && !isBias)
       result = onnx::createOnnxOp(rewriter, loc, "Add", type,
                                   {result, scale(added, beta)})
                    ->getResult(0);
-    }
     rewriter.replaceOp(op, result);
     return success();
   }

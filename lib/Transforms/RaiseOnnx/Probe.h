@@ -1,5 +1,4 @@
-//===- Probe.h - Meaning of masks and positions by their values  -*- C++
-//-*-===//
+//===- Probe.h - Values under trial sizes of dimensions ---------*- C++ -*-===//
 //
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //

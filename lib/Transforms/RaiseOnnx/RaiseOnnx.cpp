@@ -63,8 +63,6 @@ struct RaiseOnnxPass : ganq::impl::RaiseOnnxBase<RaiseOnnxPass> {
         raisePositions(model, op);
     });
     eraseDeadOps(func);
-    // What was computed from them comes from ganq.past_length now.
-    eraseDeadOps(func);
     for (BlockArgument argument : func.getArguments())
       if (model.getProbe().getRole(argument) == ArgumentRole::Positions &&
           argument.use_empty())
