@@ -77,7 +77,8 @@ struct ThreadPool::State {
   struct alignas(64) Worker {
     std::atomic<uint32_t> ticket{0}; ///< changes when there is a range to run
     std::atomic<uint32_t> asleep{0};
-    Body body = nullptr; ///< null: leave
+    std::atomic<bool> open{false}; ///< the range is there and nobody's yet
+    Body body = nullptr;           ///< null: leave
     void *closure = nullptr;
     int64_t lo = 0, hi = 0;
     std::thread thread;
@@ -96,6 +97,7 @@ struct ThreadPool::State {
     worker.closure = closure;
     worker.lo = lo;
     worker.hi = hi;
+    worker.open.store(true);
     worker.ticket.fetch_add(1);
     if (worker.asleep.load())
       futexWake(worker.ticket);
@@ -105,6 +107,8 @@ struct ThreadPool::State {
     insideBody = true;
     for (uint32_t seen = 0;;) {
       seen = waitForChange(worker.ticket, seen, worker.asleep, spins);
+      if (!worker.open.exchange(false))
+        continue;
       if (!worker.body)
         return;
       worker.body(worker.closure, worker.lo, worker.hi);
@@ -157,6 +161,12 @@ void ThreadPool::parallelFor(Body body, void *closure, int64_t count) {
                 bound(i + 1));
   insideBody = true;
   body(closure, 0, bound(1));
+  // A worker that has not begun may be long in getting a CPU: do its part.
+  for (int64_t i = 1; i < parts; ++i)
+    if (state->workers[size_t(i - 1)].open.exchange(false)) {
+      body(closure, bound(i), bound(i + 1));
+      state->running.fetch_sub(1);
+    }
   insideBody = false;
   state->waitForWorkers();
 }
