@@ -49,11 +49,28 @@ Expected<CpuTarget> CpuTarget::get(StringRef name) {
   return target;
 }
 
+/// Features whose instructions LLVM may choose without being asked by name.
+/// `avx10` stands for features that are listed by themselves.
+static bool isForCodegen(StringRef feature) {
+  static constexpr StringLiteral kPrefixes[] = {
+      "avx",   "bmi",    "fma", "gfni", "lzcnt",
+      "movbe", "popcnt", "sse", "tbm",  "xop"};
+  return !feature.starts_with("avx10") &&
+         any_of(kPrefixes,
+                [&](StringRef prefix) { return feature.starts_with(prefix); });
+}
+
 std::vector<std::string> CpuTarget::getRequiredFeatures() const {
-  std::vector<std::string> required(std::begin(kAvx2Features),
-                                    std::end(kAvx2Features));
+  std::vector<std::string> required;
+  for (StringRef feature : kAvx2Features)
+    required.push_back(feature.str());
   if (avx512)
-    required.insert(required.end(), std::begin(kAvx512Features),
-                    std::end(kAvx512Features));
+    for (StringRef feature : kAvx512Features)
+      required.push_back(feature.str());
+  // Code for this machine may use all that it has.
+  for (StringRef feature : features)
+    if (feature.consume_front("+") && isForCodegen(feature) &&
+        !is_contained(required, feature))
+      required.push_back(feature.str());
   return required;
 }

@@ -10,6 +10,7 @@
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "gtest/gtest.h"
+#include <algorithm>
 #include <cstdlib>
 
 using namespace ganq;
@@ -53,6 +54,21 @@ TEST(TargetTest, RequiredFeatures) {
   std::vector<std::string> features = target->getRequiredFeatures();
   EXPECT_NE(std::find(features.begin(), features.end(), "avx512bw"),
             features.end());
+}
+
+TEST(TargetTest, RequiredFeaturesOfHost) {
+  auto target = CpuTarget::get("host");
+  if (!target) {
+    llvm::consumeError(target.takeError());
+    GTEST_SKIP() << "this machine is below x86-64-v3";
+  }
+  std::vector<std::string> required = target->getRequiredFeatures();
+  for (llvm::StringRef feature : target->features) {
+    if (!feature.consume_front("+avx512"))
+      continue;
+    std::string name = ("avx512" + feature).str();
+    EXPECT_EQ(std::count(required.begin(), required.end(), name), 1) << name;
+  }
 }
 
 } // namespace

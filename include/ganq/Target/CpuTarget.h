@@ -27,7 +27,8 @@ struct CpuTarget {
 
   static llvm::ArrayRef<llvm::StringLiteral> getNames();
 
-  /// Features that the generated code relies on, for the manifest.
+  /// Features that the generated code relies on, by LLVM's names, for the
+  /// manifest: a processor without one of them must not run it.
   std::vector<std::string> getRequiredFeatures() const;
 };
 
