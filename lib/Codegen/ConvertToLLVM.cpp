@@ -6,6 +6,7 @@
 
 #include "ganq/Codegen/Passes.h"
 #include "ganq/IR/GanqDialect.h"
+#include "ganq/module_abi.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVM.h"
@@ -26,6 +27,7 @@
 #include "mlir/Dialect/Vector/Transforms/VectorRewritePatterns.h"
 #include "mlir/Dialect/Vector/Transforms/VectorTransforms.h"
 #include "llvm/ADT/MapVector.h"
+#include <cstddef>
 
 namespace ganq {
 #define GEN_PASS_DEF_CONVERTTOLLVM
@@ -40,17 +42,17 @@ static constexpr llvm::StringLiteral kParameters = "__ganq_parameters";
 
 namespace {
 
-/// Byte offsets into `ganq_host_api` (module_abi.h).
+/// Byte offsets into `ganq_host_api`. The code is for x86-64, as is the
+/// compiler that computes them.
 enum ApiField : int64_t {
-  kApiVersion = 0,
-  kApiSize = 4,
-  kParallelFor = 8,
-  kAllocate = 16,
-  kObserve = 24,
-  kFail = 32,
-  kApiEnd = 40
+  kApiVersion = offsetof(ganq_host_api, abi_version),
+  kApiSize = offsetof(ganq_host_api, size),
+  kParallelFor = offsetof(ganq_host_api, parallel_for),
+  kAllocate = offsetof(ganq_host_api, allocate),
+  kObserve = offsetof(ganq_host_api, observe),
+  kFail = offsetof(ganq_host_api, fail),
+  kApiEnd = sizeof(ganq_host_api)
 };
-constexpr int64_t kAbiVersion = 1;
 
 /// Short forms for building LLVM ops at one place.
 struct LLVMBuilder {
@@ -443,7 +445,7 @@ private:
     OpBuilder::InsertionGuard guard(builder);
     LLVMBuilder b(builder, loc);
     auto function = LLVM::LLVMFuncOp::create(
-        builder, loc, "ganq_module_init",
+        builder, loc, GANQ_MODULE_INIT_SYMBOL,
         LLVM::LLVMFunctionType::get(b.i32, {b.ptr, b.ptr}));
     Block *entry = function.addEntryBlock(builder);
     builder.setInsertionPointToStart(entry);
@@ -452,9 +454,10 @@ private:
       return LLVM::ConstantOp::create(builder, loc, b.i32,
                                       builder.getI32IntegerAttr(value));
     };
-    Value otherVersion = LLVM::ICmpOp::create(
-        builder, loc, LLVM::ICmpPredicate::ne,
-        b.load(b.i32, b.offset(api, kApiVersion)), constant(kAbiVersion));
+    Value otherVersion =
+        LLVM::ICmpOp::create(builder, loc, LLVM::ICmpPredicate::ne,
+                             b.load(b.i32, b.offset(api, kApiVersion)),
+                             constant(GANQ_MODULE_ABI_VERSION));
     Value tooSmall = LLVM::ICmpOp::create(
         builder, loc, LLVM::ICmpPredicate::ult,
         b.load(b.i32, b.offset(api, kApiSize)), constant(kApiEnd));
