@@ -13,15 +13,20 @@ from ._tools import find_program
 
 def _generate(args):
     model = load(args.model, args.tokenizer)
-    print(args.prompt, end="", flush=True)
+    waiting = [args.prompt]  # until the first piece: errors come before any text
+
+    def show(piece):
+        print(*waiting, piece, sep="", end="", flush=True)
+        waiting.clear()
+
     model.generate(
         args.prompt,
         max_tokens=args.max_tokens,
         temperature=args.temperature,
         seed=args.seed,
-        stream=lambda piece: print(piece, end="", flush=True),
+        stream=show,
     )
-    print()
+    print(*waiting)
 
 
 def _perplexity(args):
@@ -74,8 +79,15 @@ def main(arguments=None):
             _compile(arguments[1:])
         args = parser.parse_args(arguments)
         args.run(args)
+        sys.stdout.flush()
     except GanqError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        # Most likely the standard output's; what it still holds is to go nowhere at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -5,7 +5,7 @@ import tempfile
 
 import numpy as np
 
-from ._tools import run_program
+from ._tools import GanqError, run_program
 
 
 def compile(
@@ -57,8 +57,14 @@ def compile(
     elif isinstance(calibration, (str, os.PathLike)):
         run_program("ganq-compile", [*arguments, f"--calibration={os.fspath(calibration)}"], quiet)
     else:
+        tokens = np.asarray(calibration)
+        if tokens.ndim != 2 or tokens.dtype.kind not in "iu":
+            raise GanqError(
+                "expected calibration to be a 2-D array of token ids, but got "
+                f"{tokens.ndim} dimensions of {tokens.dtype}"
+            )
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, "calibration.npy")
-            np.save(path, np.asarray(calibration, dtype=np.int32))
+            np.save(path, np.ascontiguousarray(tokens, dtype=np.int64))
             run_program("ganq-compile", [*arguments, f"--calibration={path}"], quiet)
     return output

@@ -30,6 +30,14 @@ def _find_tokenizer(path, tokenizer):
         raise GanqError(f"cannot read the tokenizer {os.fspath(tokenizer)}: {error}") from None
 
 
+def _sequence(tokens):
+    """The ids `tokens` as an array of one dimension and at least one element."""
+    array = np.asarray(tokens)
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
+        raise GanqError("expected a prompt of at least one token id, but got " + repr(array.tolist())[:60])
+    return array
+
+
 def load(path, tokenizer=None):
     """Loads a `.ganq` file, which contains native code: open only trusted ones.
 
@@ -55,6 +63,10 @@ class Model:
                 f"expected a tokenizer.json beside {self.path}, but got none; "
                 "pass tokenizer= to ganq.load, or token ids instead of text"
             )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise GanqError(f"expected text in UTF-8, but got {text!a:.60}: {error.reason}") from None
         return self.tokenizer.encode(text).ids
 
     def tokens(self, prompt, max_tokens=64, temperature=0.0, seed=0, stop=()):
@@ -62,11 +74,7 @@ class Model:
 
         Ends at a token of `stop` (not yielded) and at the model's context.
         """
-        prompt = np.asarray(prompt)
-        if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "iu":
-            raise GanqError(
-                "expected a prompt of at least one token id, but got " + repr(prompt.tolist())[:60]
-            )
+        prompt = _sequence(prompt)
         session = Session(self._runtime, seed)
         session.feed(prompt)
         for index in range(max_tokens):
@@ -127,6 +135,7 @@ class Model:
 
     def logits(self, tokens):
         """The logits that follow the ids `tokens`, f32 [vocabulary]."""
+        tokens = _sequence(tokens)
         session = Session(self._runtime)
         session.feed(tokens)
         return session.logits()

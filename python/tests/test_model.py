@@ -1,6 +1,9 @@
 """The package on the demo model, compiled without quantization."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +99,8 @@ def test_inspect(model, path):
         (lambda m: m.perplexity(np.full((1, 4), 1024)), "1024"),
         (lambda m: m.generate([]), "at least one token"),
         (lambda m: m.generate([-1]), "-1"),
+        (lambda m: m.logits([[1, 2], [3, 4]]), "at least one token"),
+        (lambda m: m.logits([1.5, 2.5]), "at least one token"),
         (lambda m: m.generate([0], temperature=float("nan")), "temperature"),
         (lambda m: m.generate(list(range(600))), "600"),
         (lambda m: m.run({"input_ids": np.zeros((1, 4), np.float32)}), "input_ids"),
@@ -124,6 +129,24 @@ def test_text_needs_a_tokenizer(path):
         ganq.load(path, tokenizer=False).generate("Hello")
 
 
+def test_text_that_is_no_unicode(model):
+    with pytest.raises(ganq.GanqError, match="UTF-8"):
+        model.generate("Once\udcff")
+
+
+def test_an_output_that_cannot_be_written(path):
+    environment = dict(os.environ, PYTHONPATH=str(DEMO.parents[1] / "python"))
+    command = [sys.executable, "-m", "ganq", "inspect", str(path)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed, open("/dev/full", "wb") as full:
+        for output, message in [(closed, ""), (full, "error: [Errno 28] No space left on device\n")]:
+            result = subprocess.run(
+                command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment
+            )
+            assert (result.returncode, result.stderr) == (1, message)
+
+
 def test_the_command(model, path, tmp_path, capsys):
     assert main(["generate", str(path), PROMPT, "-n", "12"]) == 0
     assert capsys.readouterr().out == PROMPT + model.generate(PROMPT, max_tokens=12) + "\n"
@@ -133,5 +156,9 @@ def test_the_command(model, path, tmp_path, capsys):
     assert float(capsys.readouterr().out) == pytest.approx(model.perplexity(ids), rel=1e-6)
     assert main(["inspect", str(path)]) == 0
     assert '"vocabulary": 1024' in capsys.readouterr().out
-    assert main(["generate", str(tmp_path / "none.ganq"), "x"]) == 1
-    assert capsys.readouterr().err.startswith("error: ")
+    assert main(["generate", str(path), PROMPT, "-n", "0"]) == 0
+    assert capsys.readouterr().out == PROMPT + "\n"
+    for wrong in [["generate", str(tmp_path / "none.ganq"), "x"], ["generate", str(path), "x", "-t", "nan"]]:
+        assert main(wrong) == 1
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.startswith("error: ")

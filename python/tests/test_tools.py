@@ -82,7 +82,10 @@ def test_compile_takes_calibration_as_an_array(home, tmp_path):
     tokens = np.arange(12).reshape(3, 4)
     ganq.compile("m.onnx", tmp_path / "m.ganq", calibration=tokens)
     saved = np.load(tmp_path / "m.ganq.npy")
-    assert saved.dtype == np.int32 and np.array_equal(saved, tokens)
+    assert saved.dtype == np.int64 and np.array_equal(saved, tokens)
+    for wrong in [tokens / 2, tokens[0], [["a"]], [[]]]:
+        with pytest.raises(ganq.GanqError, match="2-D array of token ids"):
+            ganq.compile("m.onnx", tmp_path / "m.ganq", calibration=wrong)
 
 
 def test_compile_without_quantization_needs_no_bits(home, tmp_path):
