@@ -117,6 +117,10 @@ llvm::Error Compiler::checkOptions() {
                      options.solver + "`");
   if (options.gramMemory < (1 << 20))
     return makeError("expected --gram-memory to be between 1 and 2^43 MiB");
+  if (options.phases.scheme != "none" && options.phases.scheme != "lut" &&
+      options.phases.scheme != "uniform")
+    return makeError("expected --scheme to be none, lut or uniform, but got `" +
+                     options.phases.scheme + "`");
   if (options.phases.scheme != "none") {
     bool ok = static_cast<bool>(getSchemeByName(
         [&]() { return emitError(UnknownLoc::get(&context)); }, &context,
@@ -131,6 +135,12 @@ llvm::Error Compiler::checkOptions() {
   if (fs::is_directory(options.output))
     return makeError("expected the output to be a file, but '" +
                      options.output + "' is a folder");
+  // The output replaces what is there: as root even a device.
+  fs::file_type type = fs::get_file_type(options.output, /*Follow=*/false);
+  if (type != fs::file_type::regular_file &&
+      type != fs::file_type::status_error)
+    return makeError("expected the output to be a regular file, but '" +
+                     options.output + "' is a link or a device");
   if (fs::equivalent(options.model, options.output))
     return makeError("expected the output to differ from the model");
   if (!options.calibration.empty() && !fs::exists(options.calibration))

@@ -6,6 +6,8 @@
 
 #include "ganq/Onnx/Binding.h"
 #include "ganq/Pipelines/Compile.h"
+#include "ganq/runtime.h"
+#include "llvm/Config/llvm-config.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/InitLLVM.h"
@@ -91,11 +93,27 @@ EXAMPLES:
     ganq-compile model.onnx -o model.mlir --compile-to=raise
 )");
 
+/// Names the options that a run without quantization does not read.
+static void warnOfIgnoredOptions() {
+  if (scheme != "none")
+    return;
+  for (const cl::Option *option : std::initializer_list<const cl::Option *>{
+           &bits, &group, &calibration, &exclude, &quantizeHead, &solver})
+    if (option->getNumOccurrences() > 0)
+      llvm::WithColor::warning(llvm::errs(), "ganq-compile")
+          << "--" << option->ArgStr
+          << " has no effect without --scheme=lut or --scheme=uniform\n";
+}
+
 int ganq::compileMain(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
   // A file that may not grow is an error of the write, not the end.
   std::signal(SIGXFSZ, SIG_IGN);
   cl::HideUnrelatedOptions(category);
+  cl::SetVersionPrinter([](llvm::raw_ostream &os) {
+    os << "ganq-compile " << ganq_version() << " (LLVM " LLVM_VERSION_STRING
+       << ")\n";
+  });
   cl::ParseCommandLineOptions(
       argc, argv, "Compiles an ONNX language model to a .ganq file\n");
   CompileOptions options;
@@ -136,6 +154,7 @@ int ganq::compileMain(int argc, char **argv) {
       return fail("expected --compile-to to be one of " + getPhaseNames() +
                   ", but got `" + compileTo + "`");
   }
+  warnOfIgnoredOptions();
   llvm::Expected<llvm::json::Object> summary = compileModel(options);
   if (!summary) {
     if (summary.errorIsA<ReportedError>()) {

@@ -599,6 +599,18 @@ def test_output_folder_missing(tmp_path):
     assert result.returncode > 0 and "error" in result.stderr
 
 
+def test_an_output_that_is_no_file_stays(tmp_path):
+    model = linear_model(tmp_path / "m.onnx")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for name in ["pipe", "link"]:
+        result = run_tool("ganq-compile", model, "-o", tmp_path / name, check=False)
+        assert "regular file" in expect_error(result)
+    run_tool("ganq-translate", "--import-onnx", model, "-o", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "pipe").is_fifo()
+    assert sorted(os.listdir(tmp_path)) == ["link", "m.onnx", "pipe"]
+
+
 def test_the_old_output_survives_an_error(tmp_path):
     (tmp_path / "m.ganq").write_text("old")
     (tmp_path / "m.onnx").write_text("no model")

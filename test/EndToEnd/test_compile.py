@@ -74,6 +74,18 @@ def test_groups_lower_the_perplexity(compiled, demo_tokens):
     assert perplexity(groups, demo_tokens[1]) < perplexity(rows, demo_tokens[1])
 
 
+def test_the_version_is_that_of_the_runtime():
+    version = run_tool("ganq-run", "--version").stdout.split()[1]
+    assert run_tool("ganq-compile", "--version").stdout.startswith(f"ganq-compile {version} (LLVM ")
+
+
+@pytest.mark.parametrize("option", ["--bits=4", "--group=64", "--exclude=x", "--quantize-head"])
+def test_options_of_a_scheme_that_is_not_given(option, tmp_path):
+    result = run_tool("ganq-compile", MODEL, "-o", tmp_path / "m.mlir", option, "--compile-to=input")
+    name = option.split("=")[0]
+    assert f"warning: {name} has no effect without --scheme=lut or --scheme=uniform" in result.stderr
+
+
 def start(output, calibration):
     """A quantization in a process of its own, seen into its work folder."""
     program = HOME / "bin" / "ganq-compile"

@@ -33,7 +33,12 @@ static cl::opt<bool>
 
 /// Writes beside the output and renames, so that no half file is left.
 static llvm::Error write(mlir::ModuleOp module) {
-  bool isFile = output != "-";
+  // Links and devices are written to, not replaced.
+  llvm::sys::fs::file_type type =
+      llvm::sys::fs::get_file_type(output, /*Follow=*/false);
+  bool isFile =
+      output != "-" && (type == llvm::sys::fs::file_type::regular_file ||
+                        type == llvm::sys::fs::file_type::status_error);
   std::string temporary = isFile ? output + ".tmp" : output;
   std::error_code code;
   llvm::raw_fd_ostream os(temporary, code);
