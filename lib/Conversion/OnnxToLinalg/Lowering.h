@@ -190,6 +190,7 @@ void addReductionLowerings(LoweringTable &table);
 void addMatMulLowerings(LoweringTable &table);
 void addNormalizationLowerings(LoweringTable &table);
 void addQuantizationLowerings(LoweringTable &table);
+void addBlockQuantizedLowerings(LoweringTable &table);
 void addWindowLowerings(LoweringTable &table);
 void addLossLowerings(LoweringTable &table);
 

@@ -28,6 +28,7 @@ static const LoweringTable &getLowerings() {
     addMatMulLowerings(result);
     addNormalizationLowerings(result);
     addQuantizationLowerings(result);
+  addBlockQuantizedLowerings(result);
     addWindowLowerings(result);
     addLossLowerings(result);
     return result;
