@@ -34,6 +34,8 @@ protected:
     tokens[4] = 16;
     ASSERT_TRUE(
         writeNpy(folder / "bad.npy", DType::I64, {2, 3}, tokens.data()).ok());
+    ASSERT_TRUE(
+        writeNpy(folder / "far.npy", DType::I64, {6}, tokens.data()).ok());
   }
 
   /// Runs the tool in the folder, with the model if `arguments` are options.
@@ -110,6 +112,7 @@ TEST_F(ToolTest, Generates) {
   EXPECT_EQ(run("m.ganq --generate=8 --tokens=prompt.npy").code, 0);
   expectError("m.ganq --generate=9 --tokens=prompt.npy", 1, "at most 10");
   expectError("m.ganq --generate=1 --tokens=ids.npy", 1, "one sequence");
+  expectError("m.ganq --generate=1 --tokens=far.npy", 1, "far.npy: token 4");
 }
 
 TEST_F(ToolTest, JudgesPerplexity) {
@@ -130,6 +133,7 @@ TEST_F(ToolTest, InspectsAndMeasures) {
   Outcome plain = run("m.ganq --inspect");
   EXPECT_EQ(plain.code, 0);
   EXPECT_NE(plain.out.find("input_ids I64 [batch, seq]"), std::string::npos);
+  EXPECT_NE(plain.out.find("context          10 tokens\n"), std::string::npos);
   json object = json::parse(run("m.ganq --inspect --json").out);
   EXPECT_EQ(object["manifest"], testManifest());
   EXPECT_EQ(object["weight_bytes"], 128);

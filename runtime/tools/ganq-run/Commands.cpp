@@ -184,7 +184,10 @@ Status generate(const ModelPointer &model, const Options &options) {
   int64_t count = int64_t(prompt->size());
   for (int64_t i = 0; i < options.generate; ++i) {
     if (Status status = session.feed(next, count); !status.ok())
-      return status;
+      return status.code() == Code::OutOfRange && i == 0
+                 ? Status(status.code(),
+                          options.tokens + ": " + status.message())
+                 : status;
     Result<int64_t> token = session.sample(options.temperature);
     if (!token.ok())
       return token.status();
@@ -268,9 +271,10 @@ Status inspect(const ModelPointer &model, const Options &options) {
     printPorts("output", manifest.main->outputs);
   }
   if (manifest.state) {
-    printf("context          %lld tokens of %lld\n",
-           static_cast<long long>(manifest.state->maxContext),
+    printf("vocabulary       %lld tokens\n",
            static_cast<long long>(manifest.state->vocabulary));
+    printf("context          %lld tokens\n",
+           static_cast<long long>(manifest.state->maxContext));
     if (manifest.prefill)
       printf("prefill          %lld tokens at a time\n",
              static_cast<long long>(manifest.prefill->tokens));
