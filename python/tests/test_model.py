@@ -147,6 +147,16 @@ def test_an_output_that_cannot_be_written(path):
             assert (result.returncode, result.stderr) == (1, message)
 
 
+def test_models_do_not_share_code(path):
+    first = ganq.load(path)
+    expected = first.generate(PROMPT, max_tokens=4)
+    for _ in range(3):
+        other = ganq.load(path)
+        assert other.generate(PROMPT, max_tokens=4) == expected
+        del other
+        assert first.generate(PROMPT, max_tokens=4) == expected
+
+
 def test_the_command(model, path, tmp_path, capsys):
     assert main(["generate", str(path), PROMPT, "-n", "12"]) == 0
     assert capsys.readouterr().out == PROMPT + model.generate(PROMPT, max_tokens=12) + "\n"

@@ -22,6 +22,7 @@ struct Model::Implementation {
   std::vector<Buffer> copies; ///< of parameters that the file misaligns
   std::vector<const void *> parameters;
   void *library = nullptr;
+  int descriptor = -1; ///< of the memory file behind the library
   ganq_entry_fn main = nullptr, prefill = nullptr, decode = nullptr;
   Observer observer;
   Scratch scratch;
@@ -34,6 +35,8 @@ struct Model::Implementation {
   ~Implementation() {
     if (library)
       dlclose(library);
+    if (descriptor >= 0)
+      close(descriptor);
   }
 };
 
@@ -83,8 +86,11 @@ Status Model::Implementation::bindParameters() {
 
 /// Puts the code into an anonymous file and loads that; null if the loader
 /// refuses, with its reason in dlerror().
-static void *loadLibrary(std::string_view code, std::string &error) {
-  int descriptor = memfd_create("ganq-model", MFD_CLOEXEC);
+/// The descriptor stays open as long as the library: dlopen takes two files of
+/// one name, and so of one descriptor number, for the same library.
+static void *loadLibrary(std::string_view code, int &descriptor,
+                         std::string &error) {
+  descriptor = memfd_create("ganq-model", MFD_CLOEXEC);
   if (descriptor < 0) {
     error = strerror(errno);
     return nullptr;
@@ -111,7 +117,6 @@ static void *loadLibrary(std::string_view code, std::string &error) {
     if (!library)
       error = dlerror();
   }
-  close(descriptor);
   return library;
 }
 
@@ -130,7 +135,7 @@ Status Model::Implementation::loadCode(std::string_view code) {
       header.e_machine != EM_X86_64)
     return invalid("expected an ELF shared object for x86_64");
   std::string error;
-  library = loadLibrary(code, error);
+  library = loadLibrary(code, descriptor, error);
   if (!library)
     return invalid("cannot load it: " + error);
 
