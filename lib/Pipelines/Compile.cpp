@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Pipelines/Compile.h"
+#include "Errors.h"
 #include "ganq/Onnx/Diagnostics.h"
 #include "ganq/Onnx/Import.h"
 #include "ganq/Pipelines/Artifact.h"
@@ -30,10 +31,6 @@ using namespace mlir;
 using namespace ganq;
 namespace json = llvm::json;
 namespace fs = llvm::sys::fs;
-
-static llvm::Error makeError(const llvm::Twine &message) {
-  return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
-}
 
 namespace {
 

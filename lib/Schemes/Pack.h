@@ -16,7 +16,7 @@
 
 namespace ganq {
 
-/// Bytes of the f16 value next to `value`.
+/// Rounds `value` to f16 and stores it as element `index`.
 inline void storeHalf(std::vector<char> &bytes, int64_t index, float value) {
   auto half = static_cast<_Float16>(value);
   std::memcpy(bytes.data() + index * sizeof(half), &half, sizeof(half));
