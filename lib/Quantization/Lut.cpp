@@ -6,16 +6,10 @@
 
 #include "ganq/Quantization/Lut.h"
 #include "LutProblem.h"
+#include "RowBlocks.h"
 #include <algorithm>
-#include <cmath>
-#include <mutex>
-#include <thread>
 
 using namespace ganq::quant;
-
-/// Rows solved together: enough for matrix products to be efficient, few enough
-/// for their buffers to stay small.
-static constexpr int64_t blockRows = 128;
 
 struct LutSolver::Impl {
   LutProblem problem;
@@ -48,53 +42,20 @@ Status LutSolver::solve(int64_t n, const ReadRows &read, const WriteRows &write,
   if (!impl)
     return Status::error("expected a solver made by LutSolver::create, but got "
                          "an empty one");
-  if (n < 1)
-    return Status::error("expected at least one row, but got " +
-                         std::to_string(n));
   const LutProblem &problem = impl->problem;
-  int64_t k = problem.k, capacity = std::min(blockRows, n);
-  int64_t next = 0, done = 0;
-  Status result;
-  std::mutex mutex;
-  // The rows are shared out, so each product runs on its own thread.
-  problem.blas->setThreads(1);
-  auto work = [&] {
-    LutBlock block(problem, capacity);
-    std::vector<float> rows(capacity * k);
-    std::unique_lock<std::mutex> lock(mutex);
-    while (result.ok() && next < n) {
-      int64_t first = next, count = std::min(capacity, n - first);
-      next += count;
-      result = read(first, count, rows.data());
-      if (!result.ok())
-        return;
-      lock.unlock();
-      Status status = block.solve(rows.data(), first, count);
-      lock.lock();
-      if (!result.ok())
-        return;
-      if (status.ok())
-        status = write({first, count, block.codes.data(), block.tables.data(),
-                        block.reports.data()});
-      done += count;
-      if (status.ok() && progress && !progress(done, n))
-        status = Status::error("expected the solver to go on, but got a "
-                               "request to stop after " +
-                               std::to_string(done) + " of " +
-                               std::to_string(n) + " rows");
-      result = status;
-    }
+  auto make = [&](int64_t capacity) {
+    auto block = std::make_shared<LutBlock>(problem, capacity);
+    return RowWorker{[block](const float *w, int64_t first, int64_t count) {
+                       return block->solve(w, first, count);
+                     },
+                     [block, &write](int64_t first, int64_t count) {
+                       return write({first, count, block->codes.data(),
+                                     block->tables.data(),
+                                     block->reports.data()});
+                     }};
   };
-  int64_t blocks = (n + capacity - 1) / capacity;
-  int64_t threads =
-      std::min<int64_t>(resolveThreads(problem.options.threads), blocks);
-  std::vector<std::thread> others;
-  for (int64_t i = 1; i < threads; ++i)
-    others.emplace_back(work);
-  work();
-  for (std::thread &thread : others)
-    thread.join();
-  return result;
+  return solveInBlocks(n, problem.k, problem.options.threads, make, read,
+                       progress);
 }
 
 Expected<LutResult> LutSolver::solve(const float *w, int64_t n,
@@ -128,12 +89,7 @@ Expected<LutResult> LutSolver::solve(const float *w, int64_t n,
 }
 
 double LutResult::relativeOutputError() const {
-  double error = 0, energy = 0;
-  for (const LutRowReport &row : rows) {
-    error += row.outputError;
-    energy += row.outputEnergy;
-  }
-  return energy > 0 ? std::sqrt(error / energy) : 0;
+  return quant::relativeOutputError(rows);
 }
 
 void ganq::quant::dequantizeLut(const uint8_t *codes, const float *tables,

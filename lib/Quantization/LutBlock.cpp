@@ -46,17 +46,7 @@ LutBlock::LutBlock(const LutProblem &problem, int64_t capacity) : p(problem) {
 
 void LutBlock::load(const float *w) {
   int64_t k = p.k;
-  float *rows = rowBuffer.data();
-  for (int64_t r = 0; r != count; ++r)
-    for (int64_t j = 0; j != k; ++j)
-      rows[r * k + j] = w[r * k + p.order[j]];
-  if (!p.correction.empty()) {
-    float *target = rows + count * k;
-    std::copy(rows, rows + count * k, target);
-    p.blas->gemm(false, false, count, k, k, static_cast<float>(p.options.alpha),
-                 rows, k, p.correction.data(), k, 1, target, k);
-    rows = target;
-  }
+  const float *rows = p.target(w, count, rowBuffer.data());
   // Powers of two bring rows of any size into the same range, exactly.
   std::fill(weight.begin(), weight.end(), 0.0f);
   std::fill(rowScale.begin(), rowScale.end(), 1.0);
@@ -78,7 +68,7 @@ template <typename Start> void LutBlock::start(Start make) {
   std::vector<double> entries(p.levels);
   std::fill(table.begin(), table.end(), 0.0f);
   for (size_t g = 0; g != p.groups.size(); ++g) {
-    auto [begin, end, index, tiles] = p.groups[g];
+    auto [begin, end, index] = p.groups[g];
     float *out = groupTable(static_cast<int64_t>(g));
     for (int64_t r = 0; r != count; ++r) {
       for (int64_t j = begin; j != end; ++j)
@@ -129,7 +119,7 @@ void LutBlock::sortTables() {
 void LutBlock::chooseCodes() {
   int64_t k = p.k;
   for (size_t g = 0; g != p.groups.size(); ++g) {
-    auto [begin, end, index, tiles] = p.groups[g];
+    auto [begin, end, index] = p.groups[g];
     const float *values = groupTable(static_cast<int64_t>(g));
     const float *limits = thresholds.data() + g * (p.levels - 1) * lanes;
     for (int64_t first = begin; first < end; first += blockColumns) {
@@ -242,7 +232,7 @@ void LutBlock::updateTables() {
         slope[code[j * lanes + r] * lanes + r] += gradient[j * lanes + r];
     std::fill(normal.begin(), normal.end(), 0.0);
     // A tile stays in the cache for all rows.
-    const float *tile = p.tiles.data() + group.tiles;
+    const float *tile = p.tiles.data() + p.tileStart[g];
     for (int64_t u = group.begin; u < group.end; u += tileWidth) {
       int64_t rows = group.end - u, columns = std::min(tileWidth, rows);
       for (int64_t r = 0; r != count; ++r) {
@@ -295,7 +285,7 @@ void LutBlock::descend(int sweeps) {
   for (int sweep = 0; sweep != sweeps; ++sweep) {
     bool sweepChanged = false;
     for (size_t g = 0; g != p.groups.size(); ++g) {
-      auto [begin, end, index, tiles] = p.groups[g];
+      auto [begin, end, index] = p.groups[g];
       for (int64_t first = begin; first < end; first += blockColumns) {
         int64_t last = std::min(end, first + blockColumns);
         bool changed = false;
@@ -481,12 +471,8 @@ Status LutBlock::finish(int64_t first) {
 Status LutBlock::solve(const float *w, int64_t first, int64_t rows) {
   count = rows;
   lanes = (rows + 15) / 16 * 16;
-  for (int64_t i = 0; i != rows * p.k; ++i)
-    if (!std::isfinite(w[i]))
-      return Status::error("expected finite weights, but got " +
-                           std::to_string(w[i]) + " in row " +
-                           std::to_string(first + i / p.k) + ", column " +
-                           std::to_string(i % p.k));
+  if (Status status = checkWeights(w, first, rows, p.k); !status.ok())
+    return status;
   load(w);
   std::fill(bestLoss.begin(), bestLoss.end(), INFINITY);
   std::fill(code.begin(), code.end(), 0);

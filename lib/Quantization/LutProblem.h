@@ -12,50 +12,24 @@
 #ifndef GANQ_LIB_QUANTIZATION_LUTPROBLEM_H
 #define GANQ_LIB_QUANTIZATION_LUTPROBLEM_H
 
-#include "Aligned.h"
-#include "Blas.h"
+#include "GramProblem.h"
 #include "ganq/Quantization/Lut.h"
 
 namespace ganq::quant {
 
-struct LutProblem {
-  /// Columns of one table, contiguous in processing order.
-  struct Group {
-    int64_t begin = 0;
-    int64_t end = 0;
-    /// Index of the group in the caller's order.
-    int64_t index = 0;
-    /// Offset of its tiles in `tiles`.
-    int64_t tiles = 0;
-  };
-
+struct LutProblem : GramProblem {
   LutOptions options;
-  const Blas *blas = nullptr;
-  Damping damping;
-  int64_t k = 0;
   int levels = 16;
-  std::vector<int64_t> order;
-  std::vector<Group> groups;
-  /// Damped H [k x k], and what the damping added to its diagonal [k].
-  AlignedFloats h;
-  std::vector<float> added;
-  /// Row p, u < p: M[u][p] / M[p][p] for H = M M^T with M upper triangular.
-  AlignedFloats factor;
-  /// M[p][p] squared: the curvature left once the later columns absorb what
-  /// they can.
-  std::vector<double> curvature;
-  /// (C - H) (damped H)^-1 [k x k], or empty.
-  std::vector<float> correction;
   /// Lower triangle of each group's diagonal block of H, its diagonal halved,
   /// in tiles of tileWidth columns: the tile of columns u.. holds rows u..end.
   AlignedFloats tiles;
+  /// Where each group's tiles begin.
+  std::vector<int64_t> tileStart;
 
   static Expected<LutProblem> prepare(const LutOptions &options, int64_t k,
                                       const double *h, const double *c);
 
 private:
-  void dampAndOrder(const double *h);
-  Status factorise(const double *h, const double *c);
   void packTiles();
 };
 

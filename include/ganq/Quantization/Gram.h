@@ -30,6 +30,20 @@ struct Gram {
   std::vector<double> c;
 };
 
+/// What was done to H so that it has a Cholesky factor.
+struct Damping {
+  double meanDiagonal = 0;
+  /// Added to every diagonal entry, absolute.
+  double ridge = 0;
+  /// Inputs that were zero in every calibration row.
+  int64_t deadColumns = 0;
+  /// The ridge was not enough: diagonal entries were raised to the sum of the
+  /// absolute values of the rest of their row.
+  bool diagonalDominance = false;
+  /// H was absent or zero: plain squared error of the weights.
+  bool identity = false;
+};
+
 /// Collects a Gram matrix from blocks of activations. Products are single
 /// precision inside a block of a few hundred rows and are summed in double.
 class GramAccumulator {

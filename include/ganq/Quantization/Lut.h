@@ -17,9 +17,9 @@
 #ifndef GANQ_QUANTIZATION_LUT_H
 #define GANQ_QUANTIZATION_LUT_H
 
-#include "ganq/Quantization/Status.h"
+#include "ganq/Quantization/Gram.h"
+#include "ganq/Quantization/Rows.h"
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -59,29 +59,7 @@ struct LutOptions {
   unsigned threads = 0;
 };
 
-/// What was done to H so that it has a Cholesky factor.
-struct Damping {
-  double meanDiagonal = 0;
-  /// Added to every diagonal entry, absolute.
-  double ridge = 0;
-  /// Inputs that were zero in every calibration row.
-  int64_t deadColumns = 0;
-  /// The ridge was not enough: diagonal entries were raised to the sum of the
-  /// absolute values of the rest of their row.
-  bool diagonalDominance = false;
-  /// H was absent or zero: plain squared error of the weights.
-  bool identity = false;
-};
-
-/// Per-row figures in units of the layer's squared output per calibration row.
-struct LutRowReport {
-  /// Damped loss after the first choice of codes, and of the result.
-  double initialLoss = 0;
-  double loss = 0;
-  /// Undamped squared output error, and squared output of the target weights.
-  double outputError = 0;
-  double outputEnergy = 0;
-};
+using LutRowReport = RowReport;
 
 struct LutResult {
   /// [n x k]
@@ -107,14 +85,10 @@ struct LutRows {
 /// one input (such as query, key and value projections) can use one solver.
 class LutSolver {
 public:
-  /// Fills dst[count x k] with rows first.. of W. Called by one thread at a
-  /// time.
-  using ReadRows =
-      std::function<Status(int64_t first, int64_t count, float *dst)>;
+  using ReadRows = quant::ReadRows;
+  using Progress = quant::Progress;
   /// Receives a block of results, in any order, by one thread at a time.
   using WriteRows = std::function<Status(const LutRows &)>;
-  /// Rows done of all; false stops the solver with an error.
-  using Progress = std::function<bool(int64_t done, int64_t total)>;
 
   LutSolver();
   LutSolver(LutSolver &&);
