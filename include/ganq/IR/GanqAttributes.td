@@ -8,6 +8,7 @@
 #define GANQ_IR_GANQATTRIBUTES_TD
 
 include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
 include "ganq/IR/GanqDialect.td"
 include "ganq/IR/GanqInterfaces.td"
 
@@ -32,46 +33,177 @@ def Ganq_ExternalAttr : Ganq_Attr<"External", "external"> {
   let genVerifyDecl = 1;
 }
 
-class Ganq_SchemeAttr<string name, string attrMnemonic>
+class Ganq_SchemeAttr<string name, string attrMnemonic,
+                      list<string> overridden = []>
     : Ganq_Attr<name, attrMnemonic,
-        [DeclareAttrInterfaceMethods<Ganq_SchemeAttrInterface>]> {
+        [DeclareAttrInterfaceMethods<Ganq_SchemeAttrInterface, overridden>]> {
   let genVerifyDecl = 1;
 }
 
 def Ganq_LutAttr : Ganq_SchemeAttr<"Lut", "lut"> {
   let summary = "Codes into a table per row (GANQ, ICML 2025, section 3)";
   let description = [{
-    W[n, k] = table[n, k / group, code[n, k]], with `bits`-bit codes and f16
-    table entries. `group` is the number of columns that share a table; 0 (the
-    default) means one table for the whole row.
+    W[n, k] = table[n / rows, k / group, code[n, k]], with `bits`-bit codes.
+    `group` is the number of columns that share a table; 0 (the default) means
+    the whole row. `rows` is the number of rows that share one: 1, or a tile of
+    4, 8, ... rows. Entries of the type `entry` are f16 (the default), bf16, or
+    the 8-bit types i8 and f8E4M3FN, which are multiplied by an f16 scale per
+    row. `outliers` ten-thousandths of each row, and `full_rows` whole rows, are
+    kept in a sparse part that is added to the table's values (GANQ*,
+    Algorithm 2).
 
-    Stored as two tensors: `codes`, ui8 in the lane order of `CodeLayout`, and
-    `table`, f16 [N padded to 4, groups, 2^bits].
+    Stored as tensors: `codes`, ui8 in the lane order of `CodeLayout`; `table`
+    [N / rows, groups, 2^bits]; with 8-bit entries `scale`, f16 [N]; with a
+    sparse part `outlier_start`, i32 [N + 1], and for each kept value
+    `outlier_column`, ui16 (i32 beyond 65536 columns), and `outlier_value`,
+    f16. N is padded to a multiple of 4.
 
     Constraints: (lut-bits) 1 <= bits <= 8; (lut-group) group is 0 or a
-    positive multiple of the columns that one unit of codes holds.
+    positive multiple of the columns that one unit of codes holds; (lut-rows)
+    rows is 1 or a multiple of 4; (lut-entry) entry is f16, bf16, i8 or
+    f8E4M3FN; (lut-outliers) 0 <= outliers <= 5000; (lut-full-rows) 0 <=
+    full_rows <= N.
 
     ```mlir
     tensor<4096x4096xf32, #ganq.lut<bits = 4>>
+    tensor<4096x4096xf32, #ganq.lut<bits = 3, group = 64, rows = 8, entry = f8E4M3FN>>
     ```
   }];
   let parameters = (ins "unsigned":$bits,
-                        DefaultValuedParameter<"int64_t", "0">:$group);
+      DefaultValuedParameter<"int64_t", "0">:$group,
+      DefaultValuedParameter<"int64_t", "1">:$rows,
+      DefaultValuedParameter<"::mlir::Type",
+                             "::mlir::Float16Type::get($_ctxt)">:$entry,
+      DefaultValuedParameter<"int64_t", "0">:$outliers,
+      DefaultValuedParameter<"int64_t", "0">:$full_rows);
+  let builders = [AttrBuilder<(ins "unsigned":$bits,
+                                   CArg<"int64_t", "0">:$group), [{
+    return $_get($_ctxt, bits, group, 1, ::mlir::Float16Type::get($_ctxt), 0,
+                 0);
+  }]>];
   let assemblyFormat = "`<` struct(params) `>`";
+  let extraClassDeclaration = [{
+    /// Whether table entries take eight bits and a scale per row.
+    bool hasScale() const { return getEntry().getIntOrFloatBitWidth() == 8; }
+    bool hasSparsePart() const { return getOutliers() || getFullRows(); }
+    /// Values that each row keeps that is not kept as a whole.
+    int64_t getOutliersPerRow(int64_t k) const;
+  }];
 }
 
-def Ganq_UniformAttr : Ganq_SchemeAttr<"Uniform", "uniform"> {
+def Ganq_UniformAttr : Ganq_SchemeAttr<"Uniform", "uniform", ["getActivationBits"]> {
   let summary = "Evenly spaced levels with a scale and a zero point";
   let description = [{
     W[n, k] = (code[n, k] - zero[n, g]) * scale[n, g] with g = k / group,
-    `bits`-bit unsigned codes, f16 scales and ui8 zero points. `group` 0 (the
-    default) means one scale for the whole row.
+    unsigned codes in `bits` bits that are below `levels` (0, the default, for
+    2^bits; five levels in three bits are the W2* of ABQ-LLM, section 3.4).
+    `group` 0 (the default) means one scale for the whole row. `scale` is f16
+    (the default), bf16 or f32.
 
-    Stored as three tensors: `codes`, ui8 in the lane order of `CodeLayout`,
-    `scale`, f16 [N padded to 4, groups], and `zero`, ui8 of the same shape.
+    With `activation` = A > 0 the product is one of integers (ABQ-LLM, AAAI
+    2025): each row of x is rounded to A-bit unsigned codes with a scale and a
+    zero point of its own when the product runs.
+
+    With `smooth`, the stored matrix is W diag(input_scale), and the product
+    reads x / input_scale; with `shift` it reads (x - input_shift) /
+    input_scale, and offset = W input_shift is added to the result.
+
+    Stored as tensors: `codes`, ui8 in the lane order of `CodeLayout`; `scale`
+    [N, groups]; `zero`, ui8 of the same shape; with an activation `sum`, the
+    sum of the codes of each group, i32 (ui16 where it fits) of the same shape;
+    with `smooth` `input_scale`, f16 [K]; with `shift` `input_shift`, f16 [K],
+    and `offset`, f32 [N]. N is padded to a multiple of 4.
 
     Constraints: (uniform-bits) 1 <= bits <= 8; (uniform-group) group is 0 or a
-    positive multiple of the columns that one unit of codes holds.
+    positive multiple of the columns that one unit of codes holds;
+    (uniform-levels) levels is 0 or between 2 and 2^bits; (uniform-scale) scale
+    is f16, bf16 or f32; (uniform-activation) 0 <= activation <= 8;
+    (uniform-shift) shift only with an activation; (uniform-sum) K <= 33000
+    with an activation, so that sums fit 32 bits.
+  }];
+  let parameters = (ins "unsigned":$bits,
+      DefaultValuedParameter<"int64_t", "0">:$group,
+      DefaultValuedParameter<"unsigned", "0">:$levels,
+      DefaultValuedParameter<"::mlir::Type",
+                             "::mlir::Float16Type::get($_ctxt)">:$scale,
+      DefaultValuedParameter<"unsigned", "0">:$activation,
+      DefaultValuedParameter<"bool", "false">:$smooth,
+      DefaultValuedParameter<"bool", "false">:$shift);
+  let builders = [AttrBuilder<(ins "unsigned":$bits,
+                                   CArg<"int64_t", "0">:$group,
+                                   CArg<"unsigned", "0">:$activation), [{
+    return $_get($_ctxt, bits, group, 0, ::mlir::Float16Type::get($_ctxt),
+                 activation, false, false);
+  }]>];
+  let assemblyFormat = "`<` struct(params) `>`";
+  let extraClassDeclaration = [{
+    /// Number of levels.
+    unsigned getLevelCount() const {
+      return getLevels() ? getLevels() : 1u << getBits();
+    }
+  }];
+}
+
+def Ganq_PotGrid : I32EnumAttr<"PotGrid", "Levels of a power-of-two scheme", [
+    I32EnumAttrCase<"pot", 0>, I32EnumAttrCase<"stride2", 1>,
+    I32EnumAttrCase<"half", 2>, I32EnumAttrCase<"third", 3>]> {
+  let cppNamespace = "::ganq";
+  let genSpecializedAttr = 0;
+}
+
+def Ganq_PotAttr : Ganq_SchemeAttr<"Pot", "pot", ["getFixedLevels"]> {
+  let summary = "Power-of-two levels, decoded by one integer add (PoTPTQ, 2025)";
+  let description = [{
+    W[n, k] = scale[n, k / group] * level[code[n, k]]. A code is a sign bit
+    above bits - 1 bits of magnitude, which are an exponent E above `mantissa`
+    bits M. No level is zero:
+
+    | grid | magnitude | |
+    |---|---|---|
+    | `pot` | 2^E | PoTPTQ, equations 1 to 5 |
+    | `stride2` | 4^E | |
+    | `half`, `third` | (M + f) / 2^m for E = 0, else (1 + (M + f) / 2^m) 2^(E - 1), f = 1/2 or 1/3 | a float without zero: a constant bit below its mantissa |
+
+    Scales are f16 (the default) or bf16, positive and normal, and so small that
+    adding E to their exponent field is the multiplication, bit for bit.
+
+    Stored as `codes`, ui8 in the lane order of `CodeLayout`, and `scale`
+    [N padded to 4, groups].
+
+    Constraints: (pot-bits) 2 <= bits <= 8; (pot-group) group is 0 or a
+    positive multiple of the columns that one unit of codes holds; (pot-grid)
+    mantissa is 0 with grids `pot` and `stride2`, else below bits - 1, and the
+    greatest level does not exceed 2^8; (pot-scale) scale is f16 or bf16.
+  }];
+  let parameters = (ins "unsigned":$bits,
+      DefaultValuedParameter<"int64_t", "0">:$group,
+      DefaultValuedParameter<"::ganq::PotGrid", "::ganq::PotGrid::pot">:$grid,
+      DefaultValuedParameter<"unsigned", "0">:$mantissa,
+      DefaultValuedParameter<"::mlir::Type",
+                             "::mlir::Float16Type::get($_ctxt)">:$scale);
+  let builders = [AttrBuilder<(ins "unsigned":$bits,
+                                   CArg<"int64_t", "0">:$group,
+                                   CArg<"::ganq::PotGrid",
+                                        "::ganq::PotGrid::pot">:$grid,
+                                   CArg<"unsigned", "0">:$mantissa), [{
+    return $_get($_ctxt, bits, group, grid, mantissa,
+                 ::mlir::Float16Type::get($_ctxt));
+  }]>];
+  let assemblyFormat = "`<` struct(params) `>`";
+}
+
+def Ganq_NfAttr : Ganq_SchemeAttr<"Nf", "nf", ["getFixedLevels"]> {
+  let summary = "Quantiles of a normal distribution times a scale";
+  let description = [{
+    W[n, k] = scale[n, k / group] * level[code[n, k]], the levels being fixed:
+    quantiles of a normal distribution between -1 and 1 with a zero among them,
+    as the NF4 of QLoRA (NeurIPS 2023, section 3). A baseline.
+
+    Stored as `codes`, ui8 in the lane order of `CodeLayout`, and `scale`, f16
+    [N padded to 4, groups].
+
+    Constraints: (nf-bits) 2 <= bits <= 8; (nf-group) group is 0 or a positive
+    multiple of the columns that one unit of codes holds.
   }];
   let parameters = (ins "unsigned":$bits,
                         DefaultValuedParameter<"int64_t", "0">:$group);

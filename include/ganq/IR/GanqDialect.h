@@ -29,6 +29,7 @@ struct SchemeComponent {
 
 #include "ganq/IR/GanqAttrInterfaces.h.inc"
 #include "ganq/IR/GanqDialect.h.inc"
+#include "ganq/IR/GanqEnums.h.inc"
 #include "ganq/IR/GanqOpInterfaces.h.inc"
 
 #define GET_ATTRDEF_CLASSES

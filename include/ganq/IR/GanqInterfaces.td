@@ -24,6 +24,15 @@ def Ganq_SchemeAttrInterface : AttrInterface<"SchemeAttrInterface"> {
     InterfaceMethod<"Short name for reports, such as `lut4`.", "std::string",
                     "getShortName">,
     InterfaceMethod<[{
+      Bits of the activations that the product rounds to; 0 for products of
+      floats.
+    }], "unsigned", "getActivationBits", (ins), "", "return 0;">,
+    InterfaceMethod<[{
+      The level of each code where levels are fixed and only multiplied by a
+      scale; empty for other schemes.
+    }], "::llvm::SmallVector<float>", "getFixedLevels", (ins), "",
+      "return {};">,
+    InterfaceMethod<[{
       The stored tensors of an [N, K] weight, in the order in which
       `ganq.packed_matmul` takes them.
     }], "::llvm::SmallVector<::ganq::SchemeComponent>", "getComponents",

@@ -23,12 +23,28 @@ struct WeightProblem {
   /// Writes rows [first, first + count) as f32; never called twice at a time.
   std::function<llvm::Error(int64_t first, int64_t count, float *out)> readRows;
   /// Gram matrix X^T X per row of the layer's inputs, [k, k]; null: the
-  /// identity, that is, the weights alone count.
+  /// identity, that is, the weights alone count. Where the model before the
+  /// layer is quantized already, X are the inputs of that model.
   const double *gram = nullptr;
+  /// Cross moments Xref^T X per row with the inputs Xref of the unquantized
+  /// model, [k, k], as in quant::Gram::c; null: there are none.
+  const double *cross = nullptr;
+  /// Some rows of the layer's inputs X, [sampleRows, k]; null: none.
+  const float *sample = nullptr;
+  int64_t sampleRows = 0;
+  /// What was learned for this weight elsewhere, by suffix: `input_scale` [k],
+  /// `input_shift` [k], `clip_low` and `clip_high` [n, groups],
+  /// `compensation_left` [n], `compensation_right` [k]; empty where there is
+  /// nothing. Null: nothing was learned.
+  std::function<llvm::ArrayRef<float>(llvm::StringRef suffix)> learned;
 };
 
 struct SolverOptions {
-  std::string solver = "improved"; ///< improved, literal or kmeans
+  /// One of SchemeSolverInterface::getSolvers(), or empty for the first.
+  std::string solver;
+  /// Where cross moments are given: 0 aims at the layer's output for the
+  /// quantized model's inputs, 1 at the unquantized model's output.
+  double alpha = 0.5;
   /// Called with the share of rows that are done.
   std::function<void(double)> progress;
 };
@@ -46,6 +62,8 @@ struct QuantizedWeight {
 /// Attach the solver of a scheme to its attribute.
 void registerLutSolver(mlir::DialectRegistry &registry);
 void registerUniformSolver(mlir::DialectRegistry &registry);
+void registerPotSolver(mlir::DialectRegistry &registry);
+void registerNfSolver(mlir::DialectRegistry &registry);
 
 /// All of the above.
 void registerSchemeSolvers(mlir::DialectRegistry &registry);

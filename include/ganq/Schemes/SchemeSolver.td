@@ -16,6 +16,8 @@ def Ganq_SchemeSolverInterface : AttrInterface<"SchemeSolverInterface"> {
     model so that the dialect does not depend on the solvers.
   }];
   let methods = [
+    InterfaceMethod<"Names of the scheme's solvers, the usual one first.",
+      "::llvm::SmallVector<::llvm::StringRef>", "getSolvers">,
     InterfaceMethod<"Finds codes and tables and packs them.",
       "::llvm::Expected<::ganq::QuantizedWeight>", "quantize",
       (ins "const ::ganq::WeightProblem &":$problem,

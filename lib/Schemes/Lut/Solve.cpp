@@ -30,6 +30,10 @@ namespace {
 
 struct LutSolverModel
     : SchemeSolverInterface::ExternalModel<LutSolverModel, LutAttr> {
+  SmallVector<StringRef> getSolvers(Attribute) const {
+    return {"improved", "literal", "kmeans"};
+  }
+
   llvm::Expected<QuantizedWeight> quantize(Attribute attr,
                                            const WeightProblem &problem,
                                            const SolverOptions &options) const {

@@ -16,6 +16,8 @@ namespace {
 
 struct UniformSolverModel
     : SchemeSolverInterface::ExternalModel<UniformSolverModel, UniformAttr> {
+  SmallVector<StringRef> getSolvers(Attribute) const { return {"rtn"}; }
+
   llvm::Expected<QuantizedWeight> quantize(Attribute attr,
                                            const WeightProblem &problem,
                                            const SolverOptions &options) const {
