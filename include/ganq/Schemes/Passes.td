@@ -41,6 +41,35 @@ def InsertObservers : Pass<"ganq-insert-observers", "::mlir::ModuleOp"> {
   }];
 }
 
+def CutStages : Pass<"ganq-cut-stages", "::mlir::ModuleOp"> {
+  let summary = "Cut a model into functions at the inputs of its quantized products";
+  let description = [{
+    Replaces the functions of the module by @stage0, @stage1, ..., which
+    together compute @prefill, or @main where there is none, up to the inputs of
+    its last products with encoded weights. A value belongs to stage s if at most
+    s such products lie on a way to it from an argument; so stage s reads the
+    weights whose inputs stage s - 1 gives, and products that read values of one
+    stage (queries, keys and values) fall into one stage. What depends on no
+    argument is computed again wherever it is read.
+
+    Arguments and results are numbered by `ganq.value`: a value that a later
+    stage reads has the same number there; the arguments of the model come
+    first. `ganq.taps` on a function lists the values that are inputs of encoded
+    weights, with the keys of those. A weight that is used twice counts where
+    its input is known first.
+
+    @prefill is taken as called without past: its caches must be as long as its
+    chunk.
+
+    ```mlir
+    func.func @stage1(%h: tensor<1x64x64xf32> {ganq.value = 1 : i64}, ...)
+        -> (tensor<1x64x64xf32> {ganq.value = 3 : i64})
+        attributes {ganq.taps = [ {value = 3 : i64, weights = ["o_proj"]} ]}
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
 def DropSchemes : Pass<"ganq-drop-schemes", "::mlir::ModuleOp"> {
   let summary = "Remove the schemes again, so that weights keep their precision";
   let description = [{
