@@ -37,10 +37,12 @@ static LogicalResult verifyCodes(function_ref<InFlightDiagnostic()> emitError,
   if (bits < 1 || bits > 8)
     return emitError() << "expected bits to be between 1 and 8, but got "
                        << bits;
-  int64_t granularity = CodeLayout(bits, 1, 1).getGroupGranularity();
-  if (group < 0 || group % granularity != 0)
-    return emitError() << "expected group to be 0 or a positive multiple of "
-                       << granularity << " for " << bits
+  CodeLayout layout(bits, 1, 1);
+  if (!layout.canGroup(group))
+    return emitError() << "expected group to be 0, a multiple of "
+                       << layout.getGroupGranularity()
+                       << ", or a divisor of it that is a multiple of "
+                       << CodeLayout::kLanes << ", for " << bits
                        << "-bit codes, but got " << group;
   return success();
 }

@@ -7,14 +7,110 @@ func.func private @lut_bits(tensor<4x32xf32, #ganq.lut<bits = 9>>)
 // -----
 
 // lut-group
-// expected-error @below {{expected group to be 0 or a positive multiple of 32 for 4-bit codes, but got 20}}
+// expected-error @below {{expected group to be 0, a multiple of 32, or a divisor of it that is a multiple of 16, for 4-bit codes, but got 20}}
 func.func private @lut_group(tensor<4x32xf32, #ganq.lut<bits = 4, group = 20>>)
+
+// -----
+
+// lut-rows
+// expected-error @below {{expected rows to be 1 or a positive multiple of 4, but got 6}}
+func.func private @lut_rows(tensor<8x64xf32, #ganq.lut<bits = 4, rows = 6>>)
+
+// -----
+
+// lut-entry
+// expected-error @below {{expected entry to be f16, bf16, i8 or f8E4M3FN, but got 'f32'}}
+func.func private @lut_entry(tensor<8x64xf32, #ganq.lut<bits = 4, entry = f32>>)
+
+// -----
+
+// lut-outliers
+// expected-error @below {{expected outliers to be between 0 and 5000 ten-thousandths of a row, but got 9000}}
+func.func private @lut_outliers(tensor<8x64xf32, #ganq.lut<bits = 4, outliers = 9000>>)
+
+// -----
+
+// lut-full-rows
+// expected-error @below {{expected full_rows not to be negative, but got -1}}
+func.func private @lut_full_rows(tensor<8x64xf32, #ganq.lut<bits = 4, full_rows = -1>>)
 
 // -----
 
 // uniform-bits
 // expected-error @below {{expected bits to be between 1 and 8, but got 0}}
 func.func private @uniform_bits(tensor<4x32xf32, #ganq.uniform<bits = 0>>)
+
+// -----
+
+// uniform-group
+// expected-error @below {{expected group to be 0, a multiple of 32, or a divisor of it that is a multiple of 16, for 4-bit codes, but got 8}}
+func.func private @uniform_group(tensor<4x32xf32, #ganq.uniform<bits = 4, group = 8>>)
+
+// -----
+
+// uniform-levels
+// expected-error @below {{expected levels to be 0 or between 2 and 8 for 3-bit codes, but got 9}}
+func.func private @uniform_levels(tensor<4x32xf32, #ganq.uniform<bits = 3, levels = 9>>)
+
+// -----
+
+// uniform-scale
+// expected-error @below {{expected scale to be f16, bf16 or f32, but got 'i8'}}
+func.func private @uniform_scale(tensor<4x32xf32, #ganq.uniform<bits = 3, scale = i8>>)
+
+// -----
+
+// uniform-activation
+// expected-error @below {{expected activation to be between 0 and 8 bits, but got 9}}
+func.func private @uniform_activation(tensor<4x32xf32, #ganq.uniform<bits = 3, activation = 9>>)
+
+// -----
+
+// uniform-shift
+// expected-error @below {{expected shift only with an activation, but got activation = 0}}
+func.func private @uniform_shift(tensor<4x32xf32, #ganq.uniform<bits = 3, shift = true>>)
+
+// -----
+
+// pot-bits
+// expected-error @below {{expected bits to be between 2 and 8, but got 1}}
+func.func private @pot_bits(tensor<4x32xf32, #ganq.pot<bits = 1>>)
+
+// -----
+
+// pot-group
+// expected-error @below {{expected group to be 0, a multiple of 64, or a divisor of it that is a multiple of 16, for 2-bit codes, but got 24}}
+func.func private @pot_group(tensor<4x64xf32, #ganq.pot<bits = 2, group = 24>>)
+
+// -----
+
+// pot-grid
+// expected-error @below {{expected mantissa to be 0 with grid pot and 3 bits, but got 1}}
+func.func private @pot_mantissa(tensor<4x32xf32, #ganq.pot<bits = 3, mantissa = 1>>)
+
+// -----
+
+// pot-grid
+// expected-error @below {{expected the greatest exponent to be at most 8, but grid stride2 with 4 bits has 14}}
+func.func private @pot_grid(tensor<4x32xf32, #ganq.pot<bits = 4, grid = stride2>>)
+
+// -----
+
+// pot-scale
+// expected-error @below {{expected scale to be f16 or bf16, but got 'f32'}}
+func.func private @pot_scale(tensor<4x32xf32, #ganq.pot<bits = 3, scale = f32>>)
+
+// -----
+
+// nf-bits
+// expected-error @below {{expected bits to be between 2 and 8, but got 1}}
+func.func private @nf_bits(tensor<4x32xf32, #ganq.nf<bits = 1>>)
+
+// -----
+
+// nf-group
+// expected-error @below {{expected group to be 0, a multiple of 32, or a divisor of it that is a multiple of 16, for 4-bit codes, but got 5}}
+func.func private @nf_group(tensor<4x32xf32, #ganq.nf<bits = 4, group = 5>>)
 
 // -----
 

@@ -65,14 +65,22 @@ public:
   int64_t getTileBytes() const { return tileBytes; }
   int64_t getBytes() const { return getRowTiles() * tileBytes; }
 
-  /// Columns after which every plane is at the start of a unit; groups must be
-  /// multiples of it.
+  /// Columns after which every plane is at the start of a unit.
   int64_t getGroupGranularity() const {
     int64_t columns = kLanes;
     for (const Plane &plane : planes)
       columns =
           columns > plane.columnsPerUnit() ? columns : plane.columnsPerUnit();
     return columns;
+  }
+
+  /// Whether `group` columns can share a table or scale: 0 for whole rows, one
+  /// or more granules, or an equal part of a granule in whole vectors.
+  bool canGroup(int64_t group) const {
+    int64_t granule = getGroupGranularity();
+    return group == 0 ||
+           (group > 0 && (group % granule == 0 ||
+                          (granule % group == 0 && group % kLanes == 0)));
   }
 
   /// Writes the code of one element into zero-filled storage.
