@@ -9,6 +9,7 @@
 #include "ganq/Target/CpuTarget.h"
 #include "ganq/Target/NativeObject.h"
 #include "ganq/module_abi.h"
+#include "ganq/runtime.h"
 #include "ganq/runtime/manifest.h"
 #include "ganq/runtime/safetensors.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -20,11 +21,28 @@ using namespace mlir;
 using namespace ganq;
 namespace json = llvm::json;
 
+/// Gives a key of its own to a weight that is used both as stored and
+/// transposed.
+static void separateTransposed(ModuleOp module) {
+  llvm::StringMap<unsigned> forms;
+  module.walk([&](ParameterOp parameter) {
+    forms[parameter.getKey()] |= parameter.getTransposed() ? 2 : 1;
+  });
+  module.walk([&](ParameterOp parameter) {
+    if (parameter.getTransposed() && forms[parameter.getKey()] == 3)
+      parameter.setKey((parameter.getKey() + ".transposed").str());
+  });
+}
+
 llvm::Error ganq::runPhase(ModuleOp module, Phase phase,
                            const PhaseOptions &options) {
   PassManager manager(module.getContext());
   buildPhase(manager, phase, options);
-  return runPasses(manager, module);
+  if (llvm::Error error = runPasses(manager, module))
+    return error;
+  if (phase == Phase::Raise)
+    separateTransposed(module);
+  return llvm::Error::success();
 }
 
 /// The runtime's element type; `isUnsigned` where MLIR has dropped the sign.
@@ -168,6 +186,8 @@ llvm::Expected<ArtifactInfo> ganq::describeModule(ModuleOp module) {
       json::Array tensors;
       for (Value component : packed.getComponents()) {
         auto parameter = component.getDefiningOp<ParameterOp>();
+        if (!parameter)
+          return;
         key = parameter.getKey().rsplit('.').first;
         bytes += storedBytes(cast<ShapedType>(parameter.getType()));
         tensors.push_back(parameter.getKey());
@@ -225,7 +245,9 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
 
   // The names of @main's values are in `info` by now.
   for (auto func : module.getOps<func::FuncOp>()) {
-    func.removeArgAttrsAttr();
+    for (StringRef name : {"onnx.name", "onnx.dims"})
+      for (unsigned i = 0; i < func.getNumArguments(); ++i)
+        func.removeArgAttr(i, name);
     func.removeResAttrsAttr();
   }
 
@@ -274,7 +296,7 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
     features.push_back(feature);
   json::Object manifest{
       {"abi", static_cast<int64_t>(GANQ_MODULE_ABI_VERSION)},
-      {"generator", "ganq 0.1"},
+      {"generator", std::string("ganq ") + ganq_version()},
       {"target", json::Object{{"arch", "x86_64"},
                               {"cpu", target->cpu},
                               {"features", std::move(features)}}},
@@ -304,7 +326,11 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
     if (entry == stored.end())
       return makeError("internal error: unknown parameter '" + key + "'");
     RankedTensorType type = entry->second.type;
-    std::optional<runtime::DType> dtype = getDType(type.getElementType());
+    // Elements of less than a byte are stored as bytes.
+    Type element = type.getElementType();
+    std::optional<runtime::DType> dtype =
+        element.isInteger(2) || element.isInteger(4) ? runtime::DType::U8
+                                                     : getDType(element);
     if (!dtype)
       return makeError(llvm::formatv(
           "expected parameter '{0}' to hold numbers of a type that files can "

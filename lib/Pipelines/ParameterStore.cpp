@@ -25,6 +25,15 @@ static int64_t elementBytes(ShapedType type) {
                                 : 0;
 }
 
+/// Bits of an element that shares a byte with others; 0 for whole bytes.
+static unsigned packedBits(ShapedType type) {
+  Type element = type.getElementType();
+  if (!element.isIntOrFloat() || element.isInteger(1))
+    return 0;
+  unsigned bits = element.getIntOrFloatBitWidth();
+  return bits == 2 || bits == 4 ? bits : 0;
+}
+
 llvm::Expected<ParameterStore::Mapping *> ParameterStore::open(StringRef file) {
   auto &slot = files[file];
   if (slot)
@@ -63,6 +72,8 @@ llvm::Expected<ArrayRef<char>> ParameterStore::getBytes(ParameterOp parameter) {
     return mapping.takeError();
   auto type = cast<ShapedType>(parameter.getType());
   int64_t expected = type.getNumElements() * elementBytes(type);
+  if (unsigned bits = packedBits(type))
+    expected = llvm::divideCeil(type.getNumElements() * bits, 8);
   if (source.getLength() != expected)
     return makeError(
         llvm::formatv("expected parameter '{0}' to have {1} bytes, but got {2}",
@@ -145,6 +156,28 @@ ParameterStore::stream(ParameterOp parameter,
   auto bytes = getBytes(parameter);
   if (!bytes)
     return bytes.takeError();
+  if (unsigned bits = packedBits(cast<ShapedType>(parameter.getType()))) {
+    if (parameter.getTransposed())
+      return makeError("expected parameter '" + parameter.getKey() +
+                       "' of packed elements not to be transposed");
+    // Elements are a byte each in the compiled model, the first one of a file's
+    // byte in its low bits.
+    int64_t count = cast<ShapedType>(parameter.getType()).getNumElements();
+    unsigned perByte = 8 / bits;
+    std::vector<char> piece;
+    for (int64_t first = 0; first < count; first += kPiece) {
+      piece.resize(std::min(kPiece, count - first));
+      for (auto [i, element] : llvm::enumerate(piece)) {
+        int64_t index = first + static_cast<int64_t>(i);
+        auto byte = static_cast<unsigned char>((*bytes)[index / perByte]);
+        element = static_cast<char>(byte >> (index % perByte * bits) &
+                                    ((1u << bits) - 1));
+      }
+      if (llvm::Error error = sink(piece))
+        return error;
+    }
+    return llvm::Error::success();
+  }
   if (!parameter.getTransposed()) {
     for (ArrayRef<char> rest = *bytes; !rest.empty();) {
       ArrayRef<char> piece =

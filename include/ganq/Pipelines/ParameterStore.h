@@ -33,7 +33,8 @@ public:
                        float *out);
 
   /// Hands every byte of the parameter in its logical order (`transposed`
-  /// undone) to `sink`, in pieces of bounded size.
+  /// undone) to `sink`, in pieces of bounded size. Integers of 2 and 4 bits
+  /// become bytes.
   llvm::Error
   stream(ParameterOp parameter,
          llvm::function_ref<llvm::Error(llvm::ArrayRef<char>)> sink);

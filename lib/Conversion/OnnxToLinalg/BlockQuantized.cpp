@@ -47,7 +47,7 @@ static Value loadCode(BodyBuilder &s, Value bytes, Value position, int64_t bits,
 }
 
 /// n * stride + k as an index.
-static Value at(BodyBuilder &s, Value n, int64_t stride, Value k) {
+static Value offset(BodyBuilder &s, Value n, int64_t stride, Value k) {
   return s.add(s.mul(n, s.index(stride)), k);
 }
 
@@ -119,17 +119,18 @@ static LogicalResult lowerMatMulNBits(Lowering &l) {
   return multiply(l, n, k, 5, [&](BodyBuilder &s, Value row, Value column) {
     Type f32 = s.getF32Type(), i64 = s.getI64Type();
     Value group = arith::DivUIOp::create(s, column, s.index(block));
-    Value code = loadCode(s, codes, at(s, row, rowCodes, column), bits);
-    Value scale = s.cast(loadFlat(s, scales, at(s, row, blocks, group)), f32,
-                         false, false);
+    Value code = loadCode(s, codes, offset(s, row, rowCodes, column), bits);
+    Value scale = s.cast(loadFlat(s, scales, offset(s, row, blocks, group)),
+                         f32, false, false);
     if (zeros && !packedZeros) {
-      Value zero = s.cast(loadFlat(s, zeros, at(s, row, blocks, group)), f32,
-                          false, false);
+      Value zero = s.cast(loadFlat(s, zeros, offset(s, row, blocks, group)),
+                          f32, false, false);
       return s.mul(s.sub(s.cast(code, f32, false, false), zero), scale);
     }
-    Value zero = zeros ? loadCode(s, zeros,
-                                  at(s, row, zeroBytes * 8 / bits, group), bits)
-                       : s.integer(i64, int64_t(1) << (bits - 1));
+    Value zero =
+        zeros ? loadCode(s, zeros, offset(s, row, zeroBytes * 8 / bits, group),
+                         bits)
+              : s.integer(i64, int64_t(1) << (bits - 1));
     return s.mul(s.cast(s.sub(code, zero), f32, false, false), scale);
   });
 }
@@ -169,7 +170,7 @@ static LogicalResult lowerMatMulBnb4(Lowering &l) {
       l.b, DenseElementsAttr::get(
                type, ArrayRef<float>(kind == 0 ? kFp4 : kNf4, 16)));
   return multiply(l, n, k, 3, [&](BodyBuilder &s, Value row, Value column) {
-    Value position = at(s, row, k, column);
+    Value position = offset(s, row, k, column);
     Value code = arith::IndexCastOp::create(
         s, s.getIndexType(),
         loadCode(s, codes, position, 4, /*highFirst=*/true));
@@ -180,7 +181,98 @@ static LogicalResult lowerMatMulBnb4(Lowering &l) {
   });
 }
 
+/// com.microsoft.GatherBlockQuantized: rows of a table of codes, decoded. Codes
+/// are elements of 4 bits, or packed into the bytes of the last dimension.
+static LogicalResult lowerGatherBlockQuantized(Lowering &l) {
+  Value data = l.operand(0), indices = l.operand(1), scales = l.operand(2),
+        zeros = l.operand(3);
+  int64_t rank = l.rank(0), count = l.rank(1),
+          block = l.getInt("block_size", 128), bits = l.getInt("bits", 4);
+  FailureOr<int64_t> axis = l.getAxis("gather_axis", 0, rank);
+  FailureOr<int64_t> blocked = l.getAxis("quantize_axis", 1, rank);
+  if (failed(axis) || failed(blocked))
+    return failure();
+  if (block < 16 || !llvm::isPowerOf2_64(block))
+    return l.op->emitError("expected block_size to be a power of two from 16, "
+                           "but got ")
+           << block;
+  bool isPacked = l.element(0).getIntOrFloatBitWidth() == 8;
+  if (isPacked && bits != 2 && bits != 4 && bits != 8)
+    return l.unsupported("bits other than 2, 4 and 8");
+  if (isPacked && *blocked != rank - 1)
+    return l.op->emitError(
+               "expected quantize_axis to be the last one of packed "
+               "codes, but got ")
+           << *blocked;
+  if (!l.type(0).hasStaticShape())
+    return l.unsupported("a table of unknown size");
+  int64_t perByte = isPacked ? 8 / bits : 1;
+  SmallVector<int64_t> sizes(l.type(0).getShape());
+  sizes.back() *= perByte;
+  SmallVector<int64_t> groups(sizes);
+  groups[*blocked] = llvm::divideCeil(sizes[*blocked], block);
+  SmallVector<int64_t> zeroSizes(groups);
+  zeroSizes.back() = llvm::divideCeil(zeroSizes.back(), perByte);
+  auto check = [&](unsigned i, ArrayRef<int64_t> shape) -> LogicalResult {
+    if (l.type(i).getShape() == shape)
+      return success();
+    return l.op->emitError("expected operand ")
+           << i << " to have the shape "
+           << RankedTensorType::get(shape, l.element(i)) << ", but got "
+           << l.type(i);
+  };
+  if (failed(check(2, groups)) || (zeros && failed(check(3, zeroSizes))))
+    return failure();
+  if (zeros && failed(l.requireSameElements({0, 3})))
+    return failure();
+  l.requireNonEmpty(l.size(sizes[*axis]), "the dimension");
+  if (failed(requireWithin(l, 1, l.size(sizes[*axis]))))
+    return failure();
+
+  Shape shape;
+  for (int64_t size : ArrayRef(sizes).take_front(*axis))
+    shape.push_back(l.size(size));
+  shape.append(l.shapeOf(indices));
+  for (int64_t size : ArrayRef(sizes).drop_front(*axis + 1))
+    shape.push_back(l.size(size));
+  bool isUnsigned = l.isUnsigned(0);
+  // A packed code and its place in the bytes, or an element.
+  auto loadInt = [&](BodyBuilder &s, Value tensor, ValueRange at) -> Value {
+    Type i64 = s.getI64Type();
+    if (!isPacked)
+      return s.cast(Lowering::load(s, tensor, at), i64, isUnsigned, false);
+    // Rows are whole bytes, in the table as in the zero points.
+    RankedTensorType type = Lowering::typeOf(tensor);
+    Value place = at.front();
+    for (int64_t dim = 1; dim < rank; ++dim)
+      place = offset(s, place,
+                     type.getDimSize(dim) * (dim == rank - 1 ? perByte : 1),
+                     at[dim]);
+    return loadCode(s, tensor, place, bits);
+  };
+  Value size = l.b.index(sizes[*axis]);
+  Value result =
+      l.generate(shape, l.element(2), [&](BodyBuilder &s, ValueRange at) {
+        SmallVector<Value> position(at.take_front(*axis));
+        position.push_back(loadIndex(s, indices, at.slice(*axis, count), size));
+        llvm::append_range(position, at.drop_front(*axis + count));
+        SmallVector<Value> group(position);
+        group[*blocked] =
+            arith::DivUIOp::create(s, group[*blocked], s.index(block));
+        Value code = loadInt(s, data, position);
+        if (zeros)
+          code = s.sub(code, loadInt(s, zeros, group));
+        else if (isPacked)
+          code =
+              s.sub(code, s.integer(s.getI64Type(), int64_t(1) << (bits - 1)));
+        Value scale = Lowering::load(s, scales, group);
+        return s.mul(s.cast(code, scale.getType(), false, false), scale);
+      });
+  return l.setResult(result);
+}
+
 void ganq::lowering::addBlockQuantizedLowerings(LoweringTable &table) {
+  table["com.microsoft.GatherBlockQuantized"] = lowerGatherBlockQuantized;
   table["com.microsoft.MatMulBnb4"] = lowerMatMulBnb4;
   table["com.microsoft.MatMulNBits"] = lowerMatMulNBits;
 }

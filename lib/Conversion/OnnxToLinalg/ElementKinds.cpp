@@ -51,6 +51,9 @@ static const llvm::StringMap<StringRef> kKinds = {
     {"Unsqueeze", ".i"},
     {"Where", "b.."},
     {"Xor", "bb"},
+    {"TensorScatter", "..i"},
+    {"com.microsoft.EmbedLayerNormalization", "iifffffii"},
+    {"com.microsoft.GatherBlockQuantized", "iifi"},
     {"com.microsoft.SkipLayerNormalization", "fffff"},
     {"com.microsoft.SkipSimplifiedLayerNormalization", "ffff"},
 };

@@ -7,18 +7,11 @@
 #include "Lowering.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace ganq::lowering;
 using ganq::onnx::getOpName;
-
-/// Reads an index of `tensor`, counted from the end if negative, and keeps it
-/// within [0, size).
-static Value loadIndex(BodyBuilder &s, Value tensor, ValueRange position,
-                       Value size) {
-  Value index = tensor::ExtractOp::create(s, tensor, position);
-  return s.wrapIndex(s.toIndex(index), size);
-}
 
 static LogicalResult checkIndices(Lowering &l, unsigned i) {
   Type element = l.element(i);
@@ -28,35 +21,78 @@ static LogicalResult checkIndices(Lowering &l, unsigned i) {
          << i << " to have integer elements, but got " << element;
 }
 
-/// Indices within [-size, size): an error for constants, a check at run time
-/// for the others. Reads stay within bounds whatever the check says.
-static LogicalResult requireWithin(Lowering &l, unsigned i, OpFoldResult size) {
-  SmallVector<int64_t> known;
-  auto staticSize = getConstantIntValue(size);
-  if (ganq::onnx::getConstantInts(l.op->getOperand(i), known) && staticSize) {
-    for (int64_t index : known)
-      if (index < -*staticSize || index >= *staticSize)
+Value ganq::lowering::loadIndex(BodyBuilder &s, Value tensor,
+                                ValueRange position, Value size) {
+  Value index = tensor::ExtractOp::create(s, tensor, position);
+  return s.wrapIndex(s.toIndex(index), size);
+}
+
+LogicalResult ganq::lowering::requireWithin(Lowering &l, unsigned i,
+                                            ArrayRef<OpFoldResult> sizes,
+                                            bool fromEnd) {
+  auto known = getConstantIntValues(sizes);
+  SmallVector<int64_t> elements;
+  if (ganq::onnx::getConstantInts(l.op->getOperand(i), elements) && known) {
+    for (auto [position, index] : llvm::enumerate(elements)) {
+      int64_t size = (*known)[position % known->size()];
+      int64_t low = fromEnd ? -size : 0;
+      if (index < low || index >= size)
         return l.op->emitOpError("expected indices from ")
-               << -*staticSize << " to " << *staticSize - 1 << ", but got "
-               << index;
+               << low << " to " << size - 1 << ", but got " << index;
+    }
     return success();
   }
-  Value indices = l.operand(i), limit = l.toValue(size);
-  Value low = l.b.sub(l.b.index(0), limit);
-  auto axes = llvm::to_vector(llvm::seq<int64_t>(0, l.rank(i)));
-  Value fits = l.reduce(
-      indices, axes, l.b.integer(l.b.getI1Type(), 1),
-      [&](BodyBuilder &s, ValueRange v) {
-        Value index = s.toIndex(v[0]);
-        return s.andBits(v[1], s.andBits(s.compare(Compare::GE, index, low),
-                                         s.compare(Compare::LT, index, limit)));
-      });
-  SmallVector<Value> first(axes.size(), l.b.index(0));
+  // One limit for all indices, or one per place in the last dimension.
+  FailureOr<Value> inside =
+      l.map({l.operand(i), l.fromSizes(sizes)}, l.b.getI1Type(),
+            [&](BodyBuilder &s, ValueRange v) {
+              Value index = s.toIndex(v[0]), size = s.toIndex(v[1]);
+              Value low = fromEnd ? s.sub(s.index(0), size) : s.index(0);
+              return s.andBits(s.compare(Compare::GE, index, low),
+                               s.compare(Compare::LT, index, size));
+            });
+  if (failed(inside))
+    return failure();
+  int64_t rank = Lowering::typeOf(*inside).getRank();
+  auto axes = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+  Value all = l.reduce(
+      *inside, axes, l.b.integer(l.b.getI1Type(), 1),
+      [](BodyBuilder &s, ValueRange v) { return s.andBits(v[0], v[1]); });
+  SmallVector<Value> first(rank, l.b.index(0));
   std::string message = "expected indices within the dimension";
-  if (staticSize)
-    message += " of " + std::to_string(*staticSize);
-  l.assertThat(tensor::ExtractOp::create(l.b, fits, first), message);
+  if (known) {
+    message += known->size() == 1 ? " of " : "s of ";
+    message += llvm::join(
+        llvm::map_range(*known,
+                        [](int64_t size) { return std::to_string(size); }),
+        ", ");
+  }
+  l.assertThat(tensor::ExtractOp::create(l.b, all, first), message);
   return success();
+}
+
+/// Checks that the indices of operand 1 along `axis` fit the data, and that
+/// they have no more places than the data in the other dimensions.
+static LogicalResult checkElementIndices(Lowering &l, int64_t axis) {
+  Shape data = l.shapeOf(l.operand(0)), indices = l.shapeOf(l.operand(1));
+  for (auto [dim, sizes] : llvm::enumerate(llvm::zip(data, indices))) {
+    auto [size, count] = sizes;
+    if (static_cast<int64_t>(dim) == axis || size == count)
+      continue;
+    auto knownSize = getConstantIntValue(size);
+    auto knownCount = getConstantIntValue(count);
+    if (knownSize && knownCount) {
+      if (*knownCount > *knownSize)
+        return l.op->emitOpError("expected indices of at most ")
+               << *knownSize << " places in dimension " << dim << ", but got "
+               << *knownCount;
+      continue;
+    }
+    l.assertThat(l.b.compare(Compare::LE, l.toValue(count), l.toValue(size)),
+                 "expected no more indices than data in dimension " +
+                     Twine(dim));
+  }
+  return requireWithin(l, 1, data[axis]);
 }
 
 static LogicalResult lowerGather(Lowering &l) {
@@ -94,6 +130,8 @@ static LogicalResult lowerGatherElements(Lowering &l) {
     return l.op->emitOpError("expected operands of one rank");
   for (OpFoldResult size : from)
     l.requireNonEmpty(size, "the operand");
+  if (failed(checkElementIndices(l, *axis)))
+    return failure();
   SmallVector<Value> sizes = l.toValues(from);
   Value result = l.generate(
       l.shapeOf(indices), l.element(0), [&](BodyBuilder &s, ValueRange at) {
@@ -120,6 +158,9 @@ static LogicalResult lowerGatherND(Lowering &l) {
     return l.op->emitOpError("expected indices that fit the data");
   for (OpFoldResult size : from)
     l.requireNonEmpty(size, "the data");
+  if (failed(requireWithin(l, 1,
+                           ArrayRef<OpFoldResult>(from).slice(batch, *depth))))
+    return failure();
   Shape shape(ArrayRef<OpFoldResult>(index).drop_back());
   shape.append(from.begin() + batch + *depth, from.end());
   SmallVector<Value> sizes = l.toValues(from);
@@ -189,7 +230,8 @@ static LogicalResult lowerScatterElements(Lowering &l) {
   Value data = l.operand(0), indices = l.operand(1), updates = l.operand(2);
   if (l.rank(1) != rank)
     return l.op->emitOpError("expected indices of rank ") << rank;
-  if (failed(checkUpdates(l, l.shapeOf(indices))))
+  if (failed(checkUpdates(l, l.shapeOf(indices))) ||
+      failed(checkElementIndices(l, *axis)))
     return failure();
   SmallVector<Value> sizes = l.toValues(l.shapeOf(data));
   SmallVector<Value> result =
@@ -224,7 +266,9 @@ static LogicalResult lowerScatterND(Lowering &l) {
   Shape wanted(ArrayRef<OpFoldResult>(index).drop_back());
   int64_t outer = wanted.size();
   wanted.append(from.begin() + *depth, from.end());
-  if (failed(checkUpdates(l, wanted)))
+  if (failed(checkUpdates(l, wanted)) ||
+      failed(
+          requireWithin(l, 1, ArrayRef<OpFoldResult>(from).take_front(*depth))))
     return failure();
   SmallVector<Value> sizes = l.toValues(from);
   SmallVector<Value> result =
@@ -244,6 +288,58 @@ static LogicalResult lowerScatterND(Lowering &l) {
                   return SmallVector<Value>{
                       tensor::InsertOp::create(s, next, carried[0], position)};
                 });
+  return l.setResult(result[0], l.isUnsigned(0));
+}
+
+/// Writes `update` into the cache along `axis`, batch by batch from its own
+/// place on.
+static LogicalResult lowerTensorScatter(Lowering &l) {
+  Value cache = l.operand(0), update = l.operand(1), starts = l.operand(2);
+  int64_t rank = l.rank(0);
+  FailureOr<int64_t> axis = l.getAxis("axis", -2, rank);
+  if (failed(axis) || failed(l.requireSameElements({0, 1})))
+    return failure();
+  StringRef mode = ganq::onnx::getString(l.op, "mode", "linear");
+  if (mode != "linear" && mode != "circular")
+    return l.op->emitOpError("expected mode to be linear or circular, but got ")
+           << mode;
+  if (l.rank(1) != rank || *axis == 0)
+    return l.op->emitOpError("expected cache and update of one rank and an "
+                             "axis after the batch");
+  Shape shape = l.shapeOf(cache), sizes = l.shapeOf(update), room = shape;
+  // Where the first row may go, so that the last one fits.
+  OpFoldResult limit = shape[*axis];
+  if (mode == "linear")
+    limit = l.add(l.sub(limit, sizes[*axis]), l.size(1));
+  room[*axis] = sizes[*axis];
+  for (auto [size, wanted] : llvm::zip(sizes, room))
+    if (size != wanted)
+      l.assertThat(l.b.compare(Compare::EQ, l.toValue(size), l.toValue(wanted)),
+                   "expected an update with the sizes of the cache");
+  l.requireNonEmpty(limit, "the room for the update");
+  if (starts) {
+    if (l.rank(2) != 1)
+      return l.op->emitOpError("expected write indices of rank 1");
+    l.assertThat(l.b.compare(Compare::EQ, l.toValue(l.shapeOf(starts)[0]),
+                             l.toValue(shape[0])),
+                 "expected one write index per batch");
+    if (failed(requireWithin(l, 2, limit, /*fromEnd=*/false)))
+      return failure();
+  }
+  Value rows = l.toValue(shape[*axis]);
+  SmallVector<Value> result = l.b.loops(
+      l.toValues(sizes), cache,
+      [&](BodyBuilder &s, ValueRange at, ValueRange carried) {
+        SmallVector<Value> position(at);
+        Value &row = position[*axis];
+        if (starts)
+          row = s.add(row,
+                      s.toIndex(tensor::ExtractOp::create(s, starts, at[0])));
+        row = arith::RemUIOp::create(s, row, rows);
+        Value element = tensor::ExtractOp::create(s, update, at);
+        return SmallVector<Value>{
+            tensor::InsertOp::create(s, element, carried[0], position)};
+      });
   return l.setResult(result[0], l.isUnsigned(0));
 }
 
@@ -396,6 +492,7 @@ void ganq::lowering::addIndexingLowerings(LoweringTable &table) {
   table["ScatterElements"] = lowerScatterElements;
   table["ScatterND"] = lowerScatterND;
   table["OneHot"] = lowerOneHot;
+  table["TensorScatter"] = lowerTensorScatter;
   table["NonZero"] = lowerNonZero;
   table["Compress"] = lowerCompress;
   table["ReverseSequence"] = lowerReverseSequence;

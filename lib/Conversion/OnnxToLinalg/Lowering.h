@@ -194,6 +194,19 @@ void addBlockQuantizedLowerings(LoweringTable &table);
 void addWindowLowerings(LoweringTable &table);
 void addLossLowerings(LoweringTable &table);
 
+/// Reads an index of `tensor`, counted from the end if negative, and keeps it
+/// within [0, size).
+Value loadIndex(BodyBuilder &s, Value tensor, ValueRange position, Value size);
+/// Indices of operand `i` within [-size, size), or [0, size) without `fromEnd`:
+/// an error for constants, a check at run time for the others. `sizes` has one
+/// entry, or one per place in the last dimension of the operand.
+LogicalResult requireWithin(Lowering &l, unsigned i,
+                            llvm::ArrayRef<OpFoldResult> sizes,
+                            bool fromEnd = true);
+/// Layer norm over the last dimension in f32 or wider, times `scale` plus
+/// `bias`.
+FailureOr<Value> buildLayerNorm(Lowering &l, Value x, double epsilon,
+                                Value scale, Value bias);
 /// exp(x - max(x)) / sum(...) along `axis`; with `log` its logarithm.
 Value buildSoftmax(Lowering &l, Value input, int64_t axis, bool log);
 /// numpy.matmul of operands of rank 1 or more. `product` gets two elements and

@@ -91,6 +91,15 @@ static FailureOr<Normalized> buildNorm(Lowering &l, Value x,
   return norm;
 }
 
+FailureOr<Value> ganq::lowering::buildLayerNorm(Lowering &l, Value x,
+                                                double epsilon, Value scale,
+                                                Value bias) {
+  FailureOr<Normalized> norm =
+      buildNorm(l, x, Lowering::typeOf(x).getRank() - 1, epsilon,
+                /*centered=*/true, scale, bias);
+  return failed(norm) ? FailureOr<Value>() : norm->result;
+}
+
 static LogicalResult setOptional(Lowering &l, unsigned i, Value value) {
   if (i >= l.op->getNumResults())
     return success();
@@ -147,6 +156,106 @@ static LogicalResult lowerSkipNorm(Lowering &l) {
   if (failed(setOptional(l, 2, norm->inverse)))
     return failure();
   return setOptional(l, 3, *sum);
+}
+
+/// com.microsoft.EmbedLayerNormalization: the sum of a word's, its position's
+/// and its segment's rows, normalized.
+static LogicalResult lowerEmbedNorm(Lowering &l) {
+  enum { kIds, kSegments, kWords, kPositions, kSegmentRows, kGamma, kBeta };
+  constexpr unsigned kMask = 7, kPositionIds = 8;
+  Value ids = l.operand(kIds), segments = l.operand(kSegments),
+        positionIds = l.operand(kPositionIds);
+  Value words = l.operand(kWords), positions = l.operand(kPositions),
+        segmentRows = l.operand(kSegmentRows);
+  if (l.rank(kIds) != 2 || l.rank(kWords) != 2 || l.rank(kPositions) != 2 ||
+      (positionIds && l.rank(kPositionIds) != 2))
+    return l.op->emitOpError("expected ids and tables of rank 2");
+  if (segments &&
+      (!segmentRows || l.rank(kSegments) != 2 || l.rank(kSegmentRows) != 2))
+    return l.op->emitOpError("expected segment ids and a table of rank 2");
+  Shape shape = l.shapeOf(ids);
+  auto check = [&](unsigned i, Value table) {
+    return requireWithin(l, i, l.shapeOf(table)[0], /*fromEnd=*/false);
+  };
+  auto assertEqual = [&](OpFoldResult a, OpFoldResult c, const Twine &what) {
+    if (a != c)
+      l.assertThat(l.b.compare(Compare::EQ, l.toValue(a), l.toValue(c)), what);
+  };
+  if (failed(check(kIds, words)) ||
+      (segments && failed(check(kSegments, segmentRows))) ||
+      (positionIds && failed(check(kPositionIds, positions))))
+    return failure();
+  for (Value table : {words, positions, segmentRows})
+    if (table)
+      l.requireNonEmpty(l.shapeOf(table)[0], "the table");
+  for (Value table : {positions, segmentRows})
+    if (table)
+      assertEqual(l.shapeOf(table)[1], l.shapeOf(words)[1],
+                  "expected tables with rows of one size");
+  for (unsigned dim : {0u, 1u})
+    if (segments)
+      assertEqual(l.shapeOf(segments)[dim], shape[dim],
+                  "expected a segment for each word");
+  bool sharesPositions = false;
+  if (positionIds) {
+    OpFoldResult batch = l.shapeOf(positionIds)[0];
+    sharesPositions = isConstantIntValue(batch, 1);
+    if (!sharesPositions)
+      assertEqual(batch, shape[0], "expected the positions of each sequence");
+    assertEqual(l.shapeOf(positionIds)[1], shape[1],
+                "expected a position for each word");
+  } else {
+    l.assertThat(l.b.compare(Compare::LE, l.toValue(shape[1]),
+                             l.toValue(l.shapeOf(positions)[0])),
+                 "expected sequences no longer than the table of positions");
+  }
+  Shape rows = shape;
+  rows.push_back(l.shapeOf(words)[1]);
+  auto size = [&](Value table) {
+    return table ? l.toValue(l.shapeOf(table)[0]) : Value();
+  };
+  Value wordCount = size(words), positionCount = size(positions),
+        segmentCount = size(segmentRows);
+  Value sum =
+      l.generate(rows, l.element(kWords), [&](BodyBuilder &s, ValueRange at) {
+        auto row = [&](Value index, Value table) {
+          return Lowering::load(s, table, {index, at[2]});
+        };
+        Value position = at[1];
+        if (positionIds)
+          position = loadIndex(s, positionIds,
+                               {sharesPositions ? s.index(0) : at[0], at[1]},
+                               positionCount);
+        Value total =
+            s.add(row(loadIndex(s, ids, at.take_front(2), wordCount), words),
+                  row(position, positions));
+        if (segments)
+          total = s.add(
+              total, row(loadIndex(s, segments, at.take_front(2), segmentCount),
+                         segmentRows));
+        return total;
+      });
+  FailureOr<Value> result = buildLayerNorm(l, sum, l.getFloat("epsilon", 1e-12),
+                                           l.operand(kGamma), l.operand(kBeta));
+  if (failed(result) || failed(l.setResult(*result)) ||
+      (l.op->getNumResults() > 2 && failed(l.setResult(2, sum))))
+    return failure();
+  if (!l.isResultUsed(1))
+    return success();
+  // How many words of each sequence the mask shows; 0 without a mask.
+  Type i32 = l.b.getI32Type();
+  if (Value mask = l.operand(kMask)) {
+    if (l.rank(kMask) != 2)
+      return l.op->emitOpError("expected a mask of rank 2");
+    Value shown = l.reduce(
+        mask, {1}, l.b.integer(i32, 0), [&](BodyBuilder &s, ValueRange v) {
+          Value isShown =
+              s.compare(Compare::EQ, v[0], s.integer(v[0].getType(), 1));
+          return s.add(v[1], s.cast(isShown, i32, false, false));
+        });
+    return l.setResult(1, l.reshape(shown, {l.shapeOf(mask)[0]}));
+  }
+  return l.setResult(1, l.fill({shape[0]}, l.b.integer(i32, 0)));
 }
 
 /// A rank 1 tensor over channels, to broadcast against [N, C, ...].
@@ -259,6 +368,7 @@ void ganq::lowering::addNormalizationLowerings(LoweringTable &table) {
                          "SimplifiedLayerNormalization",
                          "com.microsoft.SimplifiedLayerNormalization"})
     table[name] = lowerLayerNorm;
+  table["com.microsoft.EmbedLayerNormalization"] = lowerEmbedNorm;
   table["com.microsoft.SkipLayerNormalization"] = lowerSkipNorm;
   table["com.microsoft.SkipSimplifiedLayerNormalization"] = lowerSkipNorm;
   table["BatchNormalization"] = lowerBatchNorm;
