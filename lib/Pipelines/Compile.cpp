@@ -14,6 +14,7 @@
 #include "ganq/Schemes/Passes.h"
 #include "ganq/Schemes/SchemeSolver.h"
 #include "ganq/Target/CpuTarget.h"
+#include "ganq/runtime.h"
 #include "ganq/runtime/manifest.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -24,6 +25,7 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/ToolOutputFile.h"
+#include "llvm/Support/WithColor.h"
 #include "llvm/Support/xxhash.h"
 #include <chrono>
 
@@ -70,9 +72,6 @@ private:
 
   llvm::Error checkOptions();
   llvm::Error importModel();
-  /// Gives a key of its own to a weight that is used both as stored and
-  /// transposed.
-  void separateTransposed();
   llvm::Error writeModule();
   llvm::Error openWork();
   std::string fingerprint();
@@ -89,6 +88,8 @@ private:
   Progress progress;
   MLIRContext context;
   OwningOpRef<ModuleOp> module;
+  /// After the input phase, for calibration.
+  OwningOpRef<ModuleOp> imported;
   std::unique_ptr<ParameterStore> store;
   std::string work;
   int lockDescriptor = -1;
@@ -113,7 +114,7 @@ llvm::Error Compiler::checkOptions() {
                      "got `" +
                      options.solver + "`");
   if (options.gramMemory < (1 << 20))
-    return makeError("expected --gram-memory to be between 1 and 2^43 MiB");
+    return makeError("expected --gram-memory to be between 1 and 2^42 MiB");
   if (options.phases.scheme != "none" && options.phases.scheme != "lut" &&
       options.phases.scheme != "uniform")
     return makeError("expected --scheme to be none, lut or uniform, but got `" +
@@ -125,6 +126,14 @@ llvm::Error Compiler::checkOptions() {
     if (!ok)
       return llvm::make_error<ReportedError>();
   }
+  if (!options.calibration.empty() && !fs::exists(options.calibration))
+    return makeError("cannot read the calibration tokens '" +
+                     options.calibration + "': no such file");
+  if (options.output == "-")
+    return options.compileTo
+               ? llvm::Error::success()
+               : makeError("expected the output to be a file: a compiled model "
+                           "is not written to a stream");
   StringRef folder = llvm::sys::path::parent_path(options.output);
   if (!folder.empty() && !fs::is_directory(folder))
     return makeError("expected the folder '" + folder +
@@ -140,9 +149,6 @@ llvm::Error Compiler::checkOptions() {
                      options.output + "' is a link or a device");
   if (fs::equivalent(options.model, options.output))
     return makeError("expected the output to differ from the model");
-  if (!options.calibration.empty() && !fs::exists(options.calibration))
-    return makeError("cannot read the calibration tokens '" +
-                     options.calibration + "': no such file");
   return llvm::Error::success();
 }
 
@@ -156,18 +162,16 @@ llvm::Error Compiler::importModel() {
   return llvm::Error::success();
 }
 
-void Compiler::separateTransposed() {
-  llvm::StringMap<unsigned> forms;
-  module->walk([&](ParameterOp parameter) {
-    forms[parameter.getKey()] |= parameter.getTransposed() ? 2 : 1;
-  });
-  module->walk([&](ParameterOp parameter) {
-    if (parameter.getTransposed() && forms[parameter.getKey()] == 3)
-      parameter.setKey((parameter.getKey() + ".transposed").str());
-  });
-}
-
 llvm::Error Compiler::writeModule() {
+  if (options.output == "-") {
+    module->print(llvm::outs(), OpPrintingFlags().enableDebugInfo(false));
+    llvm::outs().flush();
+    if (!llvm::outs().has_error())
+      return llvm::Error::success();
+    std::string reason = llvm::outs().error().message();
+    llvm::outs().clear_error();
+    return makeError("cannot write to stdout: " + reason);
+  }
   std::string temporary = options.output + ".tmp";
   std::error_code code;
   {
@@ -201,7 +205,7 @@ std::string Compiler::fingerprint() {
   std::string text;
   llvm::raw_string_ostream os(text);
   const PhaseOptions &phases = options.phases;
-  os << "ganq 0.1\n"
+  os << "ganq " << ganq_version() << '\n'
      << phases.scheme << ' ' << phases.bits << ' ' << phases.group << ' '
      << phases.exclude << ' ' << phases.quantizeHead << ' ' << phases.cpu << ' '
      << phases.chunk << ' ' << phases.maxContext << '\n'
@@ -325,10 +329,17 @@ llvm::Expected<json::Object> Compiler::compile() {
   lap("import");
 
   for (Phase phase : {Phase::Input, Phase::Raise, Phase::Assign}) {
-    if (llvm::Error error = runPhase(*module, phase, options.phases))
+    if (llvm::Error error = runPhase(*module, phase, options.phases)) {
+      // Shapes computed from an empty dimension mean other things.
+      for (const auto &[name, size] : options.bindings)
+        if (size == 0)
+          llvm::WithColor::note(llvm::errs())
+              << "--bind makes dimension '" << name
+              << "' empty; a size from 1 on may be meant\n";
       return std::move(error);
-    if (phase == Phase::Raise)
-      separateTransposed();
+    }
+    if (phase == Phase::Input && !options.calibration.empty())
+      imported = OwningOpRef<ModuleOp>(module->clone());
     if (options.compileTo == phase) {
       if (llvm::Error error = writeModule())
         return std::move(error);

@@ -131,7 +131,6 @@ int ganq::compileMain(int argc, char **argv) {
   options.phases.maxContext = maxContext;
   options.calibration = calibration;
   options.solver = solver;
-  options.gramMemory = gramMemory << 20;
   options.keepWork = keepWork;
   options.verbose = verbose;
 
@@ -146,6 +145,12 @@ int ganq::compileMain(int argc, char **argv) {
       return fail(error);
     options.bindings.push_back(std::move(binding));
   }
+  constexpr int64_t kMaxMiB = int64_t(1) << 42;
+  if (gramMemory < 1 || gramMemory > kMaxMiB)
+    return fail(
+        "expected --gram-memory to be between 1 and 2^42 MiB, but got " +
+        llvm::Twine(gramMemory));
+  options.gramMemory = gramMemory << 20;
   if (target != "cpu")
     return fail("expected --target to be `cpu`, but got `" + target + "`");
   if (!compileTo.empty()) {
@@ -154,6 +159,8 @@ int ganq::compileMain(int argc, char **argv) {
       return fail("expected --compile-to to be one of " + getPhaseNames() +
                   ", but got `" + compileTo + "`");
   }
+  if (printJson && options.output == "-")
+    return fail("expected --json or -o -, but got both");
   warnOfIgnoredOptions();
   llvm::Expected<llvm::json::Object> summary = compileModel(options);
   if (!summary) {

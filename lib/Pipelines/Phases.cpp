@@ -69,6 +69,8 @@ void ganq::buildPhase(OpPassManager &manager, Phase phase,
   case Phase::Raise: {
     RaiseOnnxOptions raise;
     raise.modelDir = options.modelDir;
+    // Tables that are computed reach as far as the caches.
+    raise.maxContext = std::max(raise.maxContext, options.maxContext);
     manager.addPass(createRaiseOnnx(raise));
     CreateStepFunctionsOptions steps;
     steps.chunk = options.chunk;

@@ -268,9 +268,9 @@ struct CreateStepFunctionsPass
     int64_t context = maxContext == 0 ? std::min(limit, kDefaultContext)
                                       : std::min<int64_t>(maxContext, limit);
     if (maxContext > limit)
-      main.emitRemark("the model's tables of positions end at ")
-          << limit << " tokens; using that instead of "
-          << maxContext.getValue();
+      main.emitWarning("expected max-context to be at most ")
+          << limit << ", where the model's tables of positions end, but got "
+          << maxContext.getValue() << "; using " << limit;
     int64_t tokens = std::min<int64_t>(chunk, context);
     auto prefill =
         StepBuilder(main, *model, "prefill", tokens, context).build();

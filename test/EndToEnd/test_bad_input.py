@@ -325,6 +325,7 @@ def test_degenerate_weights_work(tmp_path, scheme, shape, kind):
         "--prefill-chunk=0",
         "--max-context=-1",
         "--gram-memory=0",
+        "--gram-memory=17592186045440",
         "--group=-3",
         "--cpu=z80",
         "--target=toaster",
@@ -619,3 +620,25 @@ def test_the_old_output_survives_an_error(tmp_path):
     )
     assert result.returncode > 0
     assert (tmp_path / "m.ganq").read_text() == "old"
+
+
+def test_output_to_a_stream(tmp_path):
+    model = linear_model(tmp_path / "m.onnx")
+    result = run_tool("ganq-compile", model, "-o", "-", check=False, cwd=tmp_path)
+    assert "not written to a stream" in expect_error(result)
+    assert not (tmp_path / "-").exists()
+    result = run_tool("ganq-compile", model, "-o", "-", "--compile-to=raise", cwd=tmp_path)
+    assert "func.func @main" in result.stdout
+    result = run_tool("ganq-compile", model, "-o", "-", "--compile-to=raise", "--json", check=False)
+    assert "got both" in expect_error(result)
+
+
+def test_empty_dimension(tmp_path):
+    message = refuse(tmp_path, DEMO / "model.onnx", "--bind=seq=0")
+    assert "--bind makes dimension 'seq' empty" in message
+
+
+def test_context_beyond_the_model(tmp_path):
+    result = run_tool("ganq-compile", DEMO / "model.onnx", "-o", tmp_path / "m.ganq", "--max-context=100000")
+    assert re.search("warning: .*expected max-context to be at most 512", result.stderr)
+    assert "100000" not in run_tool("ganq-run", tmp_path / "m.ganq", "--inspect").stdout

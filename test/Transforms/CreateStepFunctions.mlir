@@ -5,7 +5,7 @@
 // CHECK-SAME: {dtype = "F32", name = "layers.0.key", shape = array<i64: 1, 2, 8, 4>},
 // CHECK-SAME: {dtype = "F32", name = "layers.0.value", shape = array<i64: 1, 2, 8, 4>}],
 // CHECK-SAME: chunk = 4 : i64, max_context = 8 : i64, vocabulary = 32 : i64}}
-// REMARK: remark: the model's tables of positions end at 8 tokens; using that instead of 16
+// REMARK: warning: expected max-context to be at most 8, where the model's tables of positions end, but got 16; using 8
 module {
   // CHECK-LABEL: func.func @main(
   // CHECK-SAME: %[[IDS:.*]]: tensor<?x?xi64>
