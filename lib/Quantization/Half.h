@@ -1,4 +1,4 @@
-//===- Half.h - Rounding to the values of fp16 ----------------------------===//
+//===- Half.h - Rounding to the values of small floats --------------------===//
 //
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
@@ -8,6 +8,8 @@
 #define GANQ_LIB_QUANTIZATION_HALF_H
 
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 
 namespace ganq::quant {
 
@@ -22,6 +24,16 @@ inline float roundToHalf(float x) {
     exponent = std::ilogb(magnitude);
   float step = std::ldexp(1.0f, exponent - 10);
   return std::copysign(std::nearbyint(magnitude / step) * step, x);
+}
+
+/// The bf16 value nearest to x, ties to even.
+inline float roundToBFloat(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  if (std::isfinite(x))
+    bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000;
+  std::memcpy(&x, &bits, sizeof(bits));
+  return x;
 }
 
 } // namespace ganq::quant

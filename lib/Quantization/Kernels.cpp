@@ -5,21 +5,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "Kernels.h"
+#include "Vectors.h"
 
 using namespace ganq::quant;
 
-// One copy per vector width, chosen at load time.
-#if defined(__x86_64__) && defined(__linux__)
-#define GANQ_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define GANQ_CLONES
-#endif
-
-namespace {
-constexpr int64_t width = 16;
-typedef float Floats __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t Ints __attribute__((vector_size(64), aligned(4), may_alias));
-} // namespace
+static constexpr int64_t width = vectorWidth;
 
 GANQ_CLONES
 void ganq::quant::chooseLevels(const float *v, const float *table,
@@ -39,6 +29,26 @@ void ganq::quant::chooseLevels(const float *v, const float *table,
     *reinterpret_cast<Floats *>(values + r) = value;
     for (int64_t l = 0; l != width; ++l)
       codes[r + l] = static_cast<uint8_t>(code[l]);
+  }
+}
+
+GANQ_CLONES
+void ganq::quant::countBelow(const float *w, int64_t count,
+                             const float *thresholds, int64_t limits,
+                             uint8_t *codes) {
+  int64_t j = 0;
+  for (; j + width <= count; j += width) {
+    Floats x = *reinterpret_cast<const Floats *>(w + j);
+    Ints code = {};
+    for (int64_t t = 0; t != limits; ++t)
+      code -= x > thresholds[t];
+    for (int64_t l = 0; l != width; ++l)
+      codes[j + l] = static_cast<uint8_t>(code[l]);
+  }
+  for (; j != count; ++j) {
+    codes[j] = 0;
+    for (int64_t t = 0; t != limits; ++t)
+      codes[j] += w[j] > thresholds[t];
   }
 }
 

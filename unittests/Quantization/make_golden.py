@@ -52,6 +52,26 @@ def loss(weight, h, codes, table):
     return np.einsum("ij,jk,ik->i", error, h, error)
 
 
+def gptq(weight, h, levels, group):
+    """arXiv 2210.17323 with act-order and static groups, in the paper's form."""
+    f16 = lambda a: a.astype(np.float16).astype(np.float64)
+    order = np.argsort(-np.diag(h), kind="stable")
+    upper = np.linalg.cholesky(np.linalg.inv(h[np.ix_(order, order)])).T
+    low, high = [f(weight.reshape(N, -1, group), 0).reshape(N, -1)
+                 for f in (lambda w, z: np.minimum(w.min(2), z), lambda w, z: np.maximum(w.max(2), z))]
+    scale = f16((high - low) / (levels - 1))
+    zero = np.clip(np.round(-low / scale), 0, levels - 1)
+    left = weight.copy()
+    codes = np.zeros(weight.shape, int)
+    for i, j in enumerate(order):
+        s, z = scale[:, j // group], zero[:, j // group]
+        codes[:, j] = np.clip(np.round(left[:, j] / s) + z, 0, levels - 1)
+        step = (left[:, j] - (codes[:, j] - z) * s) / upper[i, i]
+        left[:, order[i + 1 :]] -= np.outer(step, upper[i, i + 1 :])
+    value = (codes - np.repeat(zero, group, 1)) * np.repeat(scale, group, 1)
+    return codes, np.einsum("ij,jk,ik->i", value - weight, h, value - weight)
+
+
 def emit(name, values, kind="double"):
     values = np.asarray(values).ravel()
     text = [str(v) if kind == "int" else repr(float(v)) for v in values]
@@ -91,6 +111,11 @@ def main():
     emit("goldenLiteralLoss", loss(weight, damped, codes, table))
     corrected = (1 - ALPHA) * weight + ALPHA * weight @ (c + ridge * np.eye(K)) @ np.linalg.inv(damped)
     emit("goldenCorrectedEnergy", np.einsum("ij,jk,ik->i", corrected, h, corrected))
+    for name, group in (("goldenGptq", K), ("goldenGptqGroup", 8)):
+        codes, losses = gptq(weight, damped, 2**BITS, group)
+        emit(name + "Codes", codes, "int")
+        emit(name + "Loss", losses)
+
 
 
 main()
