@@ -8,6 +8,7 @@ import sys
 import numpy as np
 
 from . import GanqError, __version__, load
+from ._calibrate import add_command as add_calibrate
 from ._tools import find_program
 
 
@@ -73,6 +74,7 @@ def main(arguments=None):
     command.add_argument("model", help="a .ganq file")
     command.set_defaults(run=_inspect)
 
+    add_calibrate(commands)
     commands.add_parser("compile", help="the program ganq-compile, with all its options", add_help=False)
     try:
         if arguments[:1] == ["compile"]:

@@ -1,0 +1,9 @@
+"""Learned calibration: needs the extra `ganq[learn]` (PyTorch, onnx, safetensors).
+
+graph.py      an ONNX model as nodes, constants, products with weights, and decoder blocks
+operators.py  what each ONNX operator computes, with PyTorch
+quantize.py   the rounding of the compiler's uniform scheme, with gradients
+learn.py      block-wise reconstruction of the learned parameters
+
+docs/LearnedCalibration.md has the maths.
+"""

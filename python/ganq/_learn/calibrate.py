@@ -1,0 +1,199 @@
+"""The whole calibration of a model: blocks in order, a file that grows, a summary."""
+
+import hashlib
+import json
+import os
+import re
+import time
+from dataclasses import asdict
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from .._tools import GanqError
+from .graph import Graph
+from .learn import Config, Runner, apply_stored, choose_device, learn_block
+
+# Blocks whose last product is compensated (ABQ-LLM): the first three and the last four.
+_FIRST, _LAST = 3, 4
+
+
+def _check(condition, expected, got):
+    if not condition:
+        raise GanqError(f"expected {expected}, but got {got}")
+
+
+def _make_config(graph, bits, levels, group, activation_bits, smooth, shift, compensation, epochs, **rest):
+    _check(1 <= bits <= 8, "1 to 8 bits", bits)
+    levels = 2**bits if levels is None else levels
+    _check(
+        2 <= levels <= min(2**bits + 1, 256), f"2 to {min(2**bits + 1, 256)} levels with {bits} bits", levels
+    )
+    _check(group >= 0, "a group of at least 0 columns", group)
+    _check(0 <= activation_bits <= 8, "0 (floating point) to 8 activation bits", activation_bits)
+    smooth = activation_bits > 0 if smooth is None else smooth
+    if shift is None:
+        shift = smooth and activation_bits > 0 and any(product.has_bias for product in graph.products)
+    _check(not shift or (smooth and activation_bits), "shift with smooth and activation bits", "it without")
+    epochs = (20 if levels >= 8 else 40) if epochs is None else epochs
+    _check(epochs >= 1, "at least one epoch", epochs)
+    _check(rest["batch"] >= 1, "a batch of at least one row", rest["batch"])
+    _check(rest["seed"] >= 0, "a seed of at least 0", rest["seed"])
+    _check(rest["attention"] >= 0, "a weight of the attention loss of at least 0", rest["attention"])
+    rates = tuple(float(rate) for rate in rest.pop("learning_rates"))
+    _check(len(rates) == 3 and all(rate >= 0 for rate in rates), "three learning rates of at least 0", rates)
+    return Config(
+        levels=levels,
+        group=group,
+        activation_bits=activation_bits,
+        smooth=bool(smooth),
+        shift=bool(shift),
+        compensation=bool(levels <= 5 if compensation is None else compensation),
+        epochs=epochs,
+        learning_rates=rates,
+        **rest,
+    )
+
+
+def choose_keys(graph, exclude=None, quantize_head=False):
+    """The keys of the weights to quantize: all but the head's and those that `exclude` matches."""
+    keys = {product.key for product in graph.products}
+    if exclude is not None:
+        try:
+            pattern = re.compile(exclude)
+        except re.error as error:
+            raise GanqError(
+                f"expected exclude to be a regular expression, but got '{exclude}': {error}"
+            ) from None
+        matched = {key for key in keys if pattern.search(key)}
+        _check(
+            matched, "exclude to match at least one weight", f"'{exclude}', which matches none of {len(keys)}"
+        )
+        keys -= matched
+    return keys if quantize_head else keys - graph.heads
+
+
+class _File:
+    """What was learned so far, in `<output>.partial` until it is complete."""
+
+    def __init__(self, output, metadata, identity):
+        self.output, self.partial, self.metadata = output, output + ".partial", metadata
+        self.identity = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self.tensors, self.losses = {}, []
+
+    def resume(self):
+        """Reads an earlier run's tensors if it had the same model, tokens and options."""
+        try:
+            with safe_open(self.partial, "pt") as file:
+                progress = json.loads((file.metadata() or {}).get("ganq.progress", "{}"))
+                if progress.get("identity") != self.identity:
+                    return
+                for name in file.keys():
+                    key, suffix = name.rsplit(".", 1)
+                    self.tensors.setdefault(key, {})[suffix] = file.get_tensor(name)
+                self.losses = progress["losses"]
+        except (OSError, SafetensorError, ValueError):
+            self.tensors, self.losses = {}, []  # none, or half of one: start afresh
+
+    def add(self, learned, losses):
+        for key, tensors in learned.items():
+            self.tensors[key] = {
+                suffix: value.detach().to("cpu", torch.float32).contiguous()
+                for suffix, value in tensors.items()
+            }
+        self.losses.append(losses)
+        self._save(
+            self.partial, {"ganq.progress": json.dumps({"identity": self.identity, "losses": self.losses})}
+        )
+
+    def finish(self):
+        self._save(self.output, {})
+        if os.path.exists(self.partial):
+            os.remove(self.partial)
+
+    def _save(self, path, metadata):
+        # A scale that several weights share is stored with each of them.
+        flat = {
+            f"{key}.{suffix}": value.clone()
+            for key, item in self.tensors.items()
+            for suffix, value in item.items()
+        }
+        new = f"{self.partial}.{os.getpid()}"
+        try:
+            with open(new, "wb") as file:
+                file.write(save(flat, {**self.metadata, **metadata}))
+            os.replace(new, path)
+        except (OSError, SafetensorError) as error:
+            raise GanqError(f"cannot write {path}: {error}") from None
+        finally:
+            if os.path.exists(new):
+                os.remove(new)
+
+
+def calibrate_model(path, output, tokens, *, exclude, quantize_head, device, progress, **options):
+    """See ganq.calibrate; tokens are int64 [rows, length]."""
+    start = time.monotonic()
+    folder = os.path.dirname(os.path.abspath(output))
+    _check(os.path.isdir(folder), f"a folder for the output {output}", "a path whose folder does not exist")
+    device = choose_device(device)
+    graph = Graph(path)
+    config = _make_config(graph, **options)
+    _check(
+        tokens.min() >= 0 and tokens.max() < graph.vocabulary,
+        f"token ids from 0 to {graph.vocabulary - 1}",
+        f"{tokens.min()} to {tokens.max()}",
+    )
+    chosen = choose_keys(graph, exclude, quantize_head)
+    blocks = graph.blocks(chosen)
+    settings = {name: value for name, value in asdict(config).items() if name != "batch"}
+    metadata = {"ganq.calibration": "1", "ganq.model": graph.sha256, "ganq.learned": json.dumps(settings)}
+    digest = hashlib.sha256(tokens.tobytes()).hexdigest()
+    file = _File(output, metadata, [asdict(config), graph.sha256, tokens.shape, digest, sorted(chosen)])
+    file.resume()
+    resumed = len(file.losses)
+
+    runner = Runner(graph, tokens, config.batch, device)
+    rows = range(len(runner.batches))
+    with torch.no_grad():
+        prefix = graph.needed([blocks[0].input], runner.known)
+        exact = [runner.compute(i, prefix, {}, [blocks[0].input])[0].cpu() for i in rows]
+    rounded = list(exact)
+    for index, block in enumerate(blocks):
+        if index >= resumed:
+            compensate = config.compensation and (index < _FIRST or index >= len(blocks) - _LAST)
+
+            def report(epoch, loss):
+                if progress:
+                    progress(index, len(blocks), epoch, config.epochs, loss)
+
+            file.add(
+                *learn_block(
+                    graph, runner, block, index, rounded, exact, config, file.tensors, compensate, report
+                )
+            )
+        if index + 1 == len(blocks):
+            break
+        with torch.no_grad():
+            quantizer = apply_stored(graph, block.products, file.tensors, config, device)
+            functions, nodes = quantizer.functions(), graph.needed(
+                [blocks[index + 1].input], runner.known | {block.input}
+            )
+            end = [blocks[index + 1].input]
+            exact = [runner.compute(i, nodes, {block.input: exact[i]}, end)[0].cpu() for i in rows]
+            rounded = [
+                runner.compute(i, nodes, {block.input: rounded[i]}, end, functions)[0].cpu() for i in rows
+            ]
+        runner.constants.values.clear()
+    file.finish()
+    return {
+        "output": output,
+        "model": path,
+        "blocks": len(blocks),
+        "resumed_blocks": resumed,
+        "weights": len(file.tensors),
+        "tokens": tokens.size,
+        **settings,
+        "loss": file.losses,
+        "seconds": round(time.monotonic() - start, 3),
+    }

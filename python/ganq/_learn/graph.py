@@ -1,0 +1,436 @@
+"""An ONNX model as nodes, constants, products with constant weights, and decoder blocks."""
+
+import hashlib
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import onnx.inliner
+import torch
+from onnx import numpy_helper
+
+from .._tools import GanqError
+from . import operators
+from .names import weight_keys
+
+# What a value depends on, from least to most.
+CONSTANT, SHAPE, TOKENS, STREAM = range(4)
+
+
+@dataclass(eq=False)
+class Node:
+    op: str  # with its domain, unless that is the default one
+    name: str
+    inputs: list
+    outputs: list
+    attributes: dict
+    opset: int
+
+    def __str__(self):
+        return f"node '{self.name or self.outputs[0]}' ({self.op})"
+
+
+@dataclass(eq=False)
+class Product:
+    """x W^T with a constant W [n, k]."""
+
+    node: Node
+    key: str
+    weight: str  # the constant that holds W
+    transposed: bool  # the constant is [k, n]
+    n: int
+    k: int
+    has_bias: bool
+
+
+@dataclass(eq=False)
+class Block:
+    """Nodes between two cuts through the residual stream."""
+
+    input: str
+    output: str
+    products: list  # those to quantize, in the order of the graph
+    attentions: list  # values that hold softmaxed attention
+    nodes: list = field(default_factory=list)
+    down: object = None  # the last product, by which the MLP writes to the stream
+
+
+def _attribute(attribute):
+    value = onnx.helper.get_attribute_value(attribute)
+    if attribute.type == onnx.AttributeProto.TENSOR:
+        return _tensor(numpy_helper.to_array(value))
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return list(value) if attribute.type in (6, 7, 8) else value
+
+
+def _is_float(dtype):
+    return dtype.kind == "f" or "float" in dtype.name
+
+
+def _tensor(array):
+    array = np.asarray(array)
+    return torch.from_numpy(array.astype(np.float32) if _is_float(array.dtype) else np.array(array))
+
+
+class Graph:
+    """What calibration needs to know of a model.
+
+    Raises GanqError for a file that is no ONNX model, for operators that are unknown, and for
+    models without a stream of activations that starts at an embedding of the tokens.
+    """
+
+    def __init__(self, path):
+        path = os.fspath(path)
+        self.path = path
+        try:
+            with open(path, "rb") as file:
+                self.sha256 = (
+                    hashlib.file_digest(file, "sha256").hexdigest()
+                    if hasattr(hashlib, "file_digest")
+                    else hashlib.sha256(file.read()).hexdigest()
+                )
+            model = onnx.load(path)
+            if model.functions:
+                model = onnx.inliner.inline_local_functions(model)
+        except OSError as error:
+            raise GanqError(f"cannot read {path}: {error.strerror or error}") from None
+        except Exception as error:  # protobuf's and onnx's errors share no base class
+            raise GanqError(f"expected an ONNX model, but got {path}: {str(error)[:200]}") from None
+        graph = model.graph
+        opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+        try:
+            self._arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        except Exception as error:
+            raise GanqError(f"cannot read the weights of {path}: {str(error)[:200]}") from None
+        self.nodes = []
+        for node in graph.node:
+            self._add(node, opsets)
+        self.inputs = [info for info in graph.input if info.name not in self._arrays]
+        self.producer = {output: node for node in self.nodes for output in node.outputs if output}
+        self._keys = weight_keys(graph, {name: array.nbytes for name, array in self._arrays.items()})
+        self._find_roles()
+        self._find_stream([info.name for info in graph.output])
+        self._find_products()
+
+    # Reading
+
+    def _add(self, node, opsets):
+        domain = "" if node.domain in ("", "ai.onnx") else node.domain
+        op = f"{domain}.{node.op_type}" if domain else node.op_type
+        if op in ("com.microsoft.SimplifiedLayerNormalization", "com.microsoft.LayerNormalization"):
+            op = node.op_type
+        opset = opsets.get(domain or "ai.onnx", 1)
+        attributes = {attribute.name: _attribute(attribute) for attribute in node.attribute}
+        inputs, outputs = list(node.input), list(node.output)
+        while outputs and not outputs[-1]:
+            outputs.pop()
+        if op in ("com.microsoft.SkipSimplifiedLayerNormalization", "com.microsoft.SkipLayerNormalization"):
+            # The sum is the residual stream: make it a value of its own.
+            simple = "Simplified" in op
+            total = outputs[3] if len(outputs) > 3 else f"{outputs[0]}/sum"
+            bias = inputs[(3 if simple else 4) :][:1]
+            added = [total if not bias else f"{total}/skip", total]
+            self.nodes.append(Node("Add", node.name, inputs[:2], added[:1], {}, opset))
+            if bias:
+                self.nodes.append(Node("Add", node.name, [added[0], *bias], [total], {}, opset))
+            op = "SimplifiedLayerNormalization" if simple else "LayerNormalization"
+            inputs, outputs = [total, *inputs[2 : 3 if simple else 4]], outputs[:1]
+            attributes = {"axis": -1, "epsilon": attributes.get("epsilon", 1e-12)}
+        if op == "Constant" and isinstance(attributes.get("value"), torch.Tensor):
+            self._arrays[outputs[0]] = numpy_helper.to_array(node.attribute[0].t)
+            return
+        self.nodes.append(Node(op, node.name, inputs, outputs, attributes, opset))
+
+    def _find_roles(self):
+        """What to feed: see inputs_for."""
+        self.roles, self.tokens = {}, None
+        for info in self.inputs:
+            shape = info.type.tensor_type.shape.dim
+            rank, name = len(shape), info.name.lower()
+            integer = info.type.tensor_type.elem_type in (6, 7)
+            if "mask" in name and rank == 2:
+                role = "mask"
+            elif "position" in name and rank == 2 and integer:
+                role = "positions"
+            elif rank == 2 and integer and self.tokens is None:
+                role, self.tokens = "tokens", info.name
+            elif "past" in name and rank in (4, 5):
+                role = "past"
+            else:
+                raise GanqError(
+                    "expected inputs to be tokens [batch, sequence], attention mask, positions or caches, "
+                    f"but got '{info.name}' of rank {rank} in {self.path}"
+                )
+            self.roles[info.name] = role
+        if self.tokens is None:
+            raise GanqError(f"expected an integer input [batch, sequence], but {self.path} has none")
+
+    # Analysis
+
+    def _find_stream(self, outputs):
+        kinds = {name: CONSTANT for name in self._arrays}
+        kinds.update({name: TOKENS if role == "tokens" else SHAPE for name, role in self.roles.items()})
+        kinds[""] = CONSTANT
+        self.vocabulary, sources = None, []
+        for node in self.nodes:
+            missing = [name for name in node.inputs if name not in kinds]
+            if missing:
+                raise GanqError(f"expected an earlier node to make '{missing[0]}', which {node} reads")
+            kind = max((kinds[name] for name in node.inputs), default=CONSTANT)
+            if node.op in ("Shape", "Size"):
+                kind = min(kind, SHAPE)
+            elif node.op == "Gather" and [kinds[name] for name in node.inputs] == [CONSTANT, TOKENS]:
+                table = self._arrays.get(node.inputs[0])
+                if table is not None and table.ndim == 2 and _is_float(table.dtype):
+                    kind = STREAM
+                    sources.append(node)
+                    self.vocabulary = min(self.vocabulary or len(table), len(table))
+            kinds.update((output, kind) for output in node.outputs if output)
+        self.kinds = kinds
+        streams = [name for name in outputs if kinds.get(name) == STREAM]
+        self.logits = next(
+            (name for name in streams if "logit" in name.lower()), streams[0] if streams else None
+        )
+        if not sources or self.logits is None:
+            raise GanqError(
+                "expected an embedding of the tokens (Gather of a constant table) that leads to an output, "
+                f"but {self.path} has none"
+            )
+        self.nodes = self.needed([self.logits], stop=set())
+        unknown = defaultdict(list)
+        for node in self.nodes:
+            if not operators.is_known(node.op):
+                unknown[node.op].append(node)
+        if unknown:
+            listed = "; ".join(f"{op} ({len(nodes)}, first {nodes[0]})" for op, nodes in unknown.items())
+            raise GanqError(f"expected operators that calibration knows, but got {listed} in {self.path}")
+        self._sources = {id(node) for node in sources}
+
+    def needed(self, outputs, stop):
+        """The nodes that compute `outputs` from the values `stop`, in their order."""
+        marked, pending = set(), list(outputs)
+        while pending:
+            name = pending.pop()
+            node = self.producer.get(name)
+            if name not in stop and node is not None and id(node) not in marked:
+                marked.add(id(node))
+                pending.extend(node.inputs)
+        return [node for node in self.nodes if id(node) in marked]
+
+    def _trace(self, name):
+        """(constant, transposed) behind casts and transposes of a matrix, or None."""
+        transposed = False
+        while name not in self._arrays:
+            node = self.producer.get(name)
+            if node is None or node.op not in ("Transpose", "Cast", "Identity"):
+                return None
+            if node.op == "Transpose":
+                if node.attributes.get("perm") not in (None, [1, 0]):
+                    return None
+                transposed = not transposed
+            name = node.inputs[0]
+        array = self._arrays[name]
+        return (name, transposed) if array.ndim == 2 and _is_float(array.dtype) else None
+
+    def _find_products(self):
+        readers = defaultdict(list)
+        for node in self.nodes:
+            for name in node.inputs:
+                readers[name].append(node)
+        self.products = []
+        for node in self.nodes:
+            if node.op not in ("MatMul", "Gemm") or node.attributes.get("transA", 0):
+                continue
+            found = self._trace(node.inputs[1])
+            if not found or self.kinds[node.inputs[0]] != STREAM or found[0] not in self._keys:
+                continue
+            name, transposed = found
+            if not node.attributes.get("transB", 0):
+                transposed = not transposed
+            n, k = self._arrays[name].shape[::-1] if transposed else self._arrays[name].shape
+            has_bias = len(node.inputs) > 2 and bool(node.inputs[2])
+            for reader in readers[node.outputs[0]]:
+                if reader.op == "Add":
+                    other = reader.inputs[reader.inputs[0] == node.outputs[0]]
+                    has_bias |= self.kinds[other] == CONSTANT
+            self.products.append(Product(node, self._keys[name], name, transposed, n, k, has_bias))
+        by_node = {id(product.node): product for product in self.products}
+        # The head's value reaches the logits through nothing but shapes, constants and activations.
+        self.heads, name = set(), self.logits
+        while node := self.producer.get(name):
+            if id(node) in by_node:
+                self.heads.add(by_node[id(node)].key)
+                break
+            streams = [x for x in node.inputs if self.kinds[x] == STREAM]
+            if len(streams) != 1 or node.op.endswith(("Normalization", "MatMul", "Gemm")):
+                break
+            name = streams[0]
+
+    def _cuts(self):
+        """The stream values that every path from the embedding to the logits goes through, in order."""
+        nodes = [node for node in self.nodes if any(self.kinds[x] == STREAM for x in node.outputs)]
+        before, after = defaultdict(int), defaultdict(int)
+        for node in nodes:
+            paths = 1 if id(node) in self._sources else sum(before[x] for x in node.inputs)
+            for output in node.outputs:
+                before[output] = paths
+        after[self.logits] = 1
+        for node in reversed(nodes):
+            paths = sum(after[output] for output in node.outputs)
+            for name in node.inputs:
+                if self.kinds[name] == STREAM:
+                    after[name] += paths
+        total = before[self.logits]
+        return nodes, [
+            output for node in nodes for output in node.outputs if before[output] * after[output] == total
+        ]
+
+    def blocks(self, chosen):
+        """Decoder blocks with the products whose keys are in `chosen`.
+
+        A block ends where a single value of the stream is live, after the products of one attention and
+        what follows up to the next attention; without attention, after each product.
+        """
+        nodes, cuts = self._cuts()
+        order = {name: i for i, name in enumerate(cuts)}
+        last_cut, segments = {}, defaultdict(list)  # segment i lies between cuts i and i + 1
+        for node in nodes:
+            places = [last_cut[x] for x in node.inputs if x in last_cut]
+            place = max(places, default=-1)
+            segments[place].append(node)
+            for output in node.outputs:
+                last_cut[output] = order.get(output, place)
+        by_node = {id(product.node): product for product in self.products}
+
+        def attends(node):
+            streams = [x for x in node.inputs if self.kinds[x] == STREAM]
+            return node.op == "Softmax" or (node.op in ("MatMul", "Einsum") and len(streams) > 1)
+
+        groups = []  # lists of consecutive segments
+        attention = {i: any(map(attends, segments[i])) for i in segments}
+        has_attention = False
+        for i in sorted(segments):
+            products = [by_node[id(node)] for node in segments[i] if id(node) in by_node]
+            if not any(product.key in chosen for product in products):
+                continue
+            if i < 0:
+                raise GanqError(
+                    f"expected products after the token embedding, but got one in {self.path} before it"
+                )
+            if not groups or (attention[i] and has_attention) or not any(attention.values()):
+                groups.append([])
+                has_attention = False
+            groups[-1].append(i)
+            has_attention |= attention[i]
+        if not groups:
+            raise GanqError(f"expected products with weights to quantize, but {self.path} has none")
+        # A block begins where the one before it ended.
+        firsts = [groups[0][0]] + [group[-1] + 1 for group in groups[:-1]]
+        blocks = []
+        for first, group in zip(firsts, groups):
+            inside = [node for i in range(first, group[-1] + 1) for node in segments[i]]
+            products = [by_node[id(node)] for node in inside if id(node) in by_node]
+            blocks.append(
+                Block(
+                    cuts[first],
+                    cuts[group[-1] + 1],
+                    [product for product in products if product.key in chosen],
+                    [node.outputs[0] for node in inside if node.op == "Softmax" and self._is_attention(node)],
+                )
+            )
+        for block in blocks:
+            stop = {block.input} | {x for x, kind in self.kinds.items() if kind in (CONSTANT, SHAPE)}
+            block.nodes = self.needed([block.output, *block.attentions], stop)
+            reached, ends = set(), {}
+            for node in reversed(block.nodes):  # products that lead to no other one
+                product = by_node.get(id(node))
+                if product in block.products and not reached.intersection(node.outputs):
+                    ends[product] = product.k
+                if product in block.products or reached.intersection(node.outputs):
+                    reached.update(node.inputs)
+            block.down = max(ends, key=ends.get)
+        return blocks
+
+    def _is_attention(self, node):
+        return node.opset < 13 or node.attributes.get("axis", -1) in (-1, 3)
+
+    # Values
+
+    def inputs_for(self, tokens):
+        """{input name: tensor} for token ids [batch, length] without a past."""
+        batch, length = tokens.shape
+        values = {}
+        for info in self.inputs:
+            kind = info.type.tensor_type
+            role = self.roles[info.name]
+            if role == "tokens":
+                value = tokens
+            elif role == "positions":
+                value = torch.arange(length).expand(batch, length)
+            elif role == "mask":
+                value = operators._cast(torch.ones(batch, length), kind.elem_type)
+            else:
+                sizes = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in kind.shape.dim]
+                sizes[-4] = sizes[-4] or batch
+                value = torch.zeros(sizes)
+            values[info.name] = value
+        return values
+
+    def array(self, name):
+        return self._arrays[name]
+
+    def weight(self, product, device):
+        """W [n, k] in f32."""
+        weight = _tensor(self._arrays[product.weight]).to(device)
+        return (weight.T if product.transposed else weight).contiguous()
+
+
+class Constants:
+    """Values that follow from constants alone, computed when they are asked for."""
+
+    def __init__(self, graph, device):
+        self.graph, self.device, self.values = graph, device, {}
+
+    def __getitem__(self, name):
+        if name not in self.values:
+            if name in self.graph._arrays:
+                value = _tensor(self.graph._arrays[name])
+                self.values[name] = value.to(self.device) if value.is_floating_point() else value
+            else:
+                node = self.graph.producer[name]
+                operands = [self[x] if x else None for x in node.inputs]
+                self.values.update(zip(node.outputs, operators.apply(node, operands)))
+        return self.values[name]
+
+
+def run(graph, nodes, values, constants, outputs, products=None):
+    """Computes `outputs` by `nodes` from `values`, {name: tensor}, which it extends.
+
+    products: {id(node): function of (node, operands)} in place of the operator.
+    Without gradients, values are dropped after their last use.
+    """
+    products = products or {}
+    keep = set(outputs) | {name for name in values}
+    left = defaultdict(int)
+    if not torch.is_grad_enabled():
+        for node in nodes:
+            for name in node.inputs:
+                left[name] += 1
+    for node in nodes:
+        operands = []
+        for i, name in enumerate(node.inputs):
+            if not name or (i == 1 and id(node) in products):
+                operands.append(None)
+            else:
+                operands.append(values[name] if name in values else constants[name])
+        replacement = products.get(id(node))
+        results = (replacement(node, operands),) if replacement else operators.apply(node, operands)
+        values.update((name, value) for name, value in zip(node.outputs, results) if name)
+        for name in node.inputs:
+            left[name] -= 1
+            if not left[name] and name not in keep:
+                values.pop(name, None)
+    return [values[name] for name in outputs]

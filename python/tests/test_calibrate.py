@@ -1,0 +1,420 @@
+"""Learned calibration: graphs, rounding, learning, files, the command."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ganq
+from ganq import _tools
+from ganq.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = ROOT.parent / "shared" / "data" / "models"
+
+
+def test_the_package_does_not_import_torch():
+    code = "import sys, ganq, ganq.__main__; sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"
+    environment = dict(os.environ, PYTHONPATH=str(ROOT / "python"))
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ganq._learn.calibrate", None)
+    with pytest.raises(ganq.GanqError, match=r"pip install 'ganq\[learn\]'"):
+        ganq.calibrate("m.onnx", "m.safetensors", np.zeros((1, 4), int))
+
+
+@pytest.mark.parametrize("tokens", [np.zeros(4, int), np.zeros((2, 2)), np.zeros((0, 4), int), "none.npy"])
+def test_bad_tokens(tokens):
+    with pytest.raises(ganq.GanqError, match="2-D array of token ids|none.npy"):
+        ganq.calibrate("m.onnx", "m.safetensors", tokens)
+
+
+try:
+    import onnx
+    import torch
+    from onnx import TensorProto, helper, numpy_helper
+    from safetensors import safe_open
+
+    from ganq._learn import quantize
+    from ganq._learn.calibrate import choose_keys
+    from ganq._learn.graph import Graph
+    from ganq._learn.learn import Config, Runner, perplexity
+except ImportError as error:
+    pytest.skip(f"learned calibration cannot be tested: {error}", allow_module_level=True)
+
+torch.set_num_threads(1)
+WIDTH, HIDDEN, VOCABULARY, HEADS = 32, 48, 40, 2
+
+
+def write_model(path, extra=(), bias=False):
+    """A decoder of two blocks with random weights: attention and a gated MLP, norms before each."""
+    random = np.random.default_rng(0)
+    nodes, weights = [], {}
+
+    def constant(name, value):
+        weights[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name
+
+    def node(op, inputs, name, output=None, **attributes):
+        output = output or f"{name}_output"
+        nodes.append(helper.make_node(op, inputs, [output], name, **attributes))
+        return output
+
+    def linear(x, path, n, k, output=None):
+        scale = random.lognormal(0, 0.7, (k, 1)) / np.sqrt(k)
+        w = constant(f"onnx::MatMul_{len(weights)}", (random.normal(size=(k, n)) * scale).astype(np.float32))
+        y = node("MatMul", [x, w], f"/{path}/MatMul", None if bias else output)
+        if bias:
+            b = constant(f"{path.replace('/', '.')}.bias", random.normal(size=n).astype(np.float32) * 0.3)
+            y = node("Add", [y, b], f"/{path}/Add", output)
+        return y
+
+    def norm(x, path):
+        scale = constant(f"{path}.scale", random.lognormal(0, 0.5, WIDTH).astype(np.float32))
+        shift = constant(f"{path}.shift", np.zeros(WIDTH, np.float32))
+        return node("LayerNormalization", [x, scale, shift], f"/{path}/Norm", axis=-1)
+
+    table = constant("embedding", random.normal(size=(VOCABULARY, WIDTH)).astype(np.float32))
+    x = node("Gather", [table, "ids"], "/embedding")
+    length = node("Gather", [node("Shape", ["ids"], "/shape"), constant("one", np.int64(1))], "/length")
+    square = node(
+        "Concat",
+        [node("Unsqueeze", [length, constant("zeros", np.zeros(1, np.int64))], "/size")] * 2,
+        "/square",
+        axis=0,
+    )
+    low = helper.make_tensor("value", TensorProto.FLOAT, [1], [-1e9])
+    mask = node("Trilu", [node("ConstantOfShape", [square], "/full", value=low), "one"], "/mask", upper=1)
+    heads = constant("heads", np.array([0, 0, HEADS, WIDTH // HEADS]))
+    for i in range(2):
+        y = norm(x, f"{i}/before")
+        q, k, v = (
+            node(
+                "Transpose",
+                [node("Reshape", [linear(y, f"{i}/{name}", WIDTH, WIDTH), heads], f"/{i}/{name}/Reshape")],
+                f"/{i}/{name}/Transpose",
+                perm=[0, 2, 3, 1] if name == "k" else [0, 2, 1, 3],
+            )
+            for name in "qkv"
+        )
+        scores = node(
+            "Mul",
+            [node("MatMul", [q, k], f"/{i}/scores"), constant(f"{i}.scale", np.float32(0.25))],
+            f"/{i}/scaled",
+        )
+        p = node("Softmax", [node("Add", [scores, mask], f"/{i}/masked")], f"/{i}/softmax", axis=-1)
+        y = node("Transpose", [node("MatMul", [p, v], f"/{i}/mixed")], f"/{i}/back", perm=[0, 2, 1, 3])
+        y = node("Reshape", [y, constant(f"{i}.merge", np.array([0, 0, WIDTH]))], f"/{i}/merged")
+        x = node("Add", [x, linear(y, f"{i}/o", WIDTH, WIDTH)], f"/{i}/attended")
+        y = norm(x, f"{i}/after")
+        gate = node("Tanh", [linear(y, f"{i}/gate", HIDDEN, WIDTH)], f"/{i}/tanh")
+        y = node("Mul", [gate, linear(y, f"{i}/up", HIDDEN, WIDTH)], f"/{i}/gated")
+        x = node("Add", [x, linear(y, f"{i}/down", WIDTH, HIDDEN)], f"/{i}/out")
+    for op in extra:
+        x = node(op, [x], f"the_{op}", domain="com.example")
+    linear(norm(x, "last"), "head", VOCABULARY, WIDTH, "logits")
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "seq"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "seq", VOCABULARY])],
+        list(weights.values()),
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("tiny") / "tiny.onnx")
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return np.random.default_rng(1).integers(0, VOCABULARY, (6, 12))
+
+
+def config_of(summary):
+    names = Config.__dataclass_fields__
+    return Config(**{"batch": 1, **{name: summary[name] for name in names if name in summary}})
+
+
+def read(path):
+    with safe_open(path, "np") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+
+
+# Graphs
+
+
+def check_against_onnx_runtime(path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    graph = Graph(path)
+    ids = np.random.default_rng(0).integers(0, graph.vocabulary, (2, 9))
+    runner = Runner(graph, ids, 2, torch.device("cpu"))
+    with torch.no_grad():
+        (logits,) = runner.compute(0, graph.needed([graph.logits], runner.known), {}, [graph.logits])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    feeds = {name: value.numpy() for name, value in graph.inputs_for(torch.from_numpy(ids)).items()}
+    assert np.abs(session.run([graph.logits], feeds)[0] - logits.numpy()).max() < 1e-4
+
+
+def test_the_tiny_model_agrees_with_onnx_runtime(tiny):
+    check_against_onnx_runtime(tiny)
+
+
+ALL_MODELS = [ROOT / "models" / "demo" / "model.onnx", *sorted(MODELS.glob("*.onnx"))]
+
+
+@pytest.mark.parametrize("path", ALL_MODELS, ids=lambda path: path.name)
+def test_models_agree_with_onnx_runtime(path):
+    check_against_onnx_runtime(path)
+
+
+@pytest.mark.parametrize("path", ALL_MODELS, ids=lambda path: path.name)
+def test_blocks_hold_the_layers(path):
+    graph = Graph(path)
+    keys = choose_keys(graph)
+    blocks = graph.blocks(keys)
+    for i, block in enumerate(blocks):
+        assert len(block.products) in (6, 7) and len(block.attentions) == 1
+        assert all(product.key.startswith(f"layers.{i}.") for product in block.products)
+        assert block.down.key in (f"layers.{i}.mlp.down_proj.weight", f"layers.{i}.mlp.fc2.weight")
+    assert [x.output for x in blocks[:-1]] == [x.input for x in blocks[1:]]
+    assert sum(len(block.products) for block in blocks) == len(keys)
+
+
+@pytest.mark.parametrize("path", ALL_MODELS, ids=lambda path: path.name)
+def test_keys_are_the_compilers(path, tmp_path):
+    try:
+        _tools.run_program("ganq-compile", [path, "--compile-to=raise", "-o", tmp_path / "m.mlir"])
+    except ganq.GanqError as error:
+        if "expected ganq-compile in" not in str(error):
+            raise
+        pytest.skip(str(error))
+    text = (tmp_path / "m.mlir").read_text()
+    names = {
+        match[1]: match[0] for match in re.findall(r'ganq.parameter "([^"]+)".*?onnx.node = "([^"]+)"', text)
+    }
+    products = Graph(path).products
+    assert products and all(names[product.weight] == product.key for product in products)
+
+
+def test_a_tiny_models_blocks(tiny):
+    graph = Graph(tiny)
+    assert graph.heads == {"head.weight"} and graph.vocabulary == VOCABULARY
+    keys = choose_keys(graph)
+    blocks = graph.blocks(keys)
+    assert [(x.input, x.output) for x in blocks] == [
+        ("/embedding_output", "/0/out_output"),
+        ("/0/out_output", "/1/out_output"),
+    ]
+    assert [product.key for product in blocks[1].products] == [f"1.{x}.weight" for x in "qkvo"] + [
+        "1.gate.weight",
+        "1.up.weight",
+        "1.down.weight",
+    ]
+    assert blocks[0].attentions == ["/0/softmax_output"] and blocks[0].down.key == "0.down.weight"
+    # A block may be left with few products, or without attention that counts.
+    (block,) = graph.blocks({"1.down.weight"})
+    assert (block.output, len(block.products)) == ("/1/out_output", 1)
+
+
+def test_unknown_operators_are_named(tmp_path):
+    with pytest.raises(ganq.GanqError, match="com.example.Strange .*node 'the_Strange'"):
+        Graph(write_model(tmp_path / "m.onnx", ["Strange"]))
+
+
+# Rounding
+
+
+def test_rounding_is_the_compilers():
+    random = np.random.default_rng(2)
+    w = random.normal(size=(5, 10)).astype(np.float32)
+    w[1] = 0
+    w[2] = np.abs(w[2])
+    for group, levels in [(0, 4), (4, 5), (3, 16)]:
+        low, high = (x.numpy() for x in quantize.bounds(torch.from_numpy(w), group))
+        low, high = low * np.float32(0.8), high * np.float32(0.9)
+        got = quantize.round_weight(
+            torch.from_numpy(w), torch.from_numpy(low), torch.from_numpy(high), levels, group
+        )
+        scale = ((high.astype(np.float64) - low) / (levels - 1)).astype(np.float32).astype(np.float16)
+        scale = np.where(scale > 0, scale, 1).astype(np.float32)
+        zero = np.clip(np.rint(-low / scale), 0, levels - 1)
+        column = np.arange(10) // (group or 10)
+        scale, zero = scale[:, column], zero[:, column]
+        want = (np.clip(np.rint(w / scale) + zero, 0, levels - 1) - zero) * scale
+        assert np.array_equal(got.numpy(), want)
+        assert all(len(np.unique(row)) <= levels for row in got.numpy()[:, : group or 10])
+
+
+def test_rows_are_rounded_one_by_one():
+    x = torch.randn(3, 4, 16) * torch.tensor([0.01, 1.0, 100.0]).reshape(3, 1, 1)
+    x[0, 0] = 0
+    error = (quantize.round_rows(x, 8) - x).abs().amax(-1)
+    step = (x.amax(-1).clamp(min=0) - x.amin(-1).clamp(max=0)) / 255
+    assert (error <= step * 1.001).all()
+
+
+def test_gradients_pass_through_rounding():
+    w = torch.randn(4, 8, requires_grad=True)
+    low, high = (x.detach() * 0.5 for x in quantize.bounds(w, 0))
+    low.requires_grad_(), high.requires_grad_()
+    quantize.round_weight(w, low, high, 4, 0).sum().backward()
+    inside = (w > low) & (w < high)
+    assert w.grad[inside].eq(1).any() and w.grad[~inside].eq(0).any()
+    assert low.grad.abs().sum() > 0 and high.grad.abs().sum() > 0
+
+
+# Learning
+
+
+def test_learning_improves_the_loss_and_the_file_holds_it(tiny, tokens, tmp_path):
+    output = tmp_path / "c.safetensors"
+    summary = ganq.calibrate(tiny, output, tokens, bits=2, levels=5, activation_bits=8, group=16, epochs=6)
+    assert [last < first for first, last in summary["loss"]] == [True, True]
+    tensors, metadata = read(output)
+    assert metadata["ganq.calibration"] == "1" and len(metadata["ganq.model"]) == 64
+    assert json.loads(metadata["ganq.learned"])["levels"] == 5 and "ganq.progress" not in metadata
+    assert {name.rsplit(".", 1)[0] for name in tensors} == choose_keys(Graph(tiny))
+    assert all(value.dtype == np.float32 for value in tensors.values())
+    shapes = {name: list(value.shape) for name, value in tensors.items() if name.startswith("0.down.")}
+    assert shapes == {
+        "0.down.weight.input_scale": [HIDDEN],
+        "0.down.weight.clip_low": [WIDTH, 3],
+        "0.down.weight.clip_high": [WIDTH, 3],
+        "0.down.weight.compensation_left": [WIDTH],
+        "0.down.weight.compensation_right": [HIDDEN],
+    }
+    scale = tensors["0.q.weight.input_scale"]
+    assert np.array_equal(scale, tensors["0.k.weight.input_scale"]) and (scale > 0).all()
+    assert np.array_equal(scale, scale.astype(np.float16))
+    assert not np.array_equal(scale, tensors["1.q.weight.input_scale"])
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_offsets_where_products_have_biases(tokens, tmp_path):
+    path = write_model(tmp_path / "m.onnx", bias=True)
+    summary = ganq.calibrate(path, tmp_path / "c", tokens, activation_bits=4, epochs=2)
+    tensors, _ = read(tmp_path / "c")
+    assert summary["shift"] and tensors["0.down.weight.input_shift"].shape == (HIDDEN,)
+    summary = ganq.calibrate(
+        path, tmp_path / "c", tokens, activation_bits=4, epochs=1, shift=False, smooth=False
+    )
+    assert not any("input_" in name for name in read(tmp_path / "c")[0])
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_stopped_run_goes_on(tiny, tokens, tmp_path):
+    options = dict(bits=3, activation_bits=8, epochs=2, batch=4)
+    whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
+    ganq.calibrate(tiny, whole, tokens, **options)
+
+    def stop(block, blocks, epoch, epochs, loss):
+        if (block, epoch) == (1, 1):
+            raise Stop
+
+    with pytest.raises(Stop):
+        ganq.calibrate(tiny, resumed, tokens, progress=stop, **options)
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["resumed.safetensors.partial", "whole.safetensors"]
+    summary = ganq.calibrate(tiny, resumed, tokens, **options)
+    assert summary["resumed_blocks"] == 1
+    first, second = read(whole), read(resumed)
+    assert first[1] == second[1] and first[0].keys() == second[0].keys()
+    assert all(np.array_equal(value, second[0][name]) for name, value in first[0].items())
+    # Other options, or half a file, start afresh.
+    with pytest.raises(Stop):
+        ganq.calibrate(tiny, resumed, tokens, progress=stop, **options)
+    assert ganq.calibrate(tiny, resumed, tokens, **{**options, "seed": 1})["resumed_blocks"] == 0
+    Path(f"{resumed}.partial").write_bytes(b"half")
+    assert ganq.calibrate(tiny, resumed, tokens, **options)["resumed_blocks"] == 0
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        (dict(bits=0), "1 to 8 bits"),
+        (dict(bits=2, levels=6), "2 to 5 levels with 2 bits, but got 6"),
+        (dict(activation_bits=9), "activation bits"),
+        (dict(group=-1), "group"),
+        (dict(epochs=0), "epoch"),
+        (dict(batch=0), "batch"),
+        (dict(shift=True), "shift"),
+        (dict(exclude="("), "regular expression"),
+        (dict(exclude="nothing"), "matches none of 15"),
+        (dict(device="abacus"), "abacus"),
+    ],
+)
+def test_bad_options(tiny, tokens, tmp_path, options, message):
+    with pytest.raises(ganq.GanqError, match=message):
+        ganq.calibrate(tiny, tmp_path / "c", tokens, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_files(tiny, tokens, tmp_path):
+    with pytest.raises(ganq.GanqError, match="none.onnx"):
+        ganq.calibrate(tmp_path / "none.onnx", tmp_path / "c", tokens)
+    (tmp_path / "bad.onnx").write_bytes(b"\xff" * 100)
+    with pytest.raises(ganq.GanqError, match="bad.onnx"):
+        ganq.calibrate(tmp_path / "bad.onnx", tmp_path / "c", tokens)
+    with pytest.raises(ganq.GanqError, match="folder"):
+        ganq.calibrate(tiny, tmp_path / "none" / "c", tokens)
+    with pytest.raises(
+        ganq.GanqError, match=f"token ids from 0 to {VOCABULARY - 1}, but got .* to {VOCABULARY}"
+    ):
+        ganq.calibrate(tiny, tmp_path / "c", np.array([[0, VOCABULARY]]))
+
+
+def test_the_command(tiny, tokens, tmp_path, capsys):
+    np.save(tmp_path / "ids.npy", tokens)
+    output = tmp_path / "c.safetensors"
+    arguments = ["calibrate", str(tiny), f"--tokens={tmp_path / 'ids.npy'}", "-o", str(output), "--epochs=1"]
+    assert main([*arguments, "--bits=3", "--no-smooth", "--exclude=down"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert len(read(output)[0]) == 12 * 2
+    assert (
+        main([*arguments, "--json", "--bits=2", "--levels=5", "--activation-bits=8", "--quantize-head"]) == 0
+    )
+    printed = capsys.readouterr()
+    summary = json.loads(printed.out)
+    assert (summary["blocks"], summary["weights"], summary["levels"], printed.err) == (2, 15, 5, "")
+    assert main([*arguments, "--bits=9"]) == 1
+    assert capsys.readouterr().err == "error: expected 1 to 8 bits, but got 9\n"
+
+
+# A trained model
+
+
+@pytest.mark.parametrize(
+    "bits,levels,activation_bits,share", [(2, 5, 8, 0.6), (3, 8, 8, 0.75), (4, 16, 4, 0.98)]
+)
+def test_learning_beats_plain_rounding(tmp_path, bits, levels, activation_bits, share):
+    """A few steps already bring held-out perplexity to less than `share` of plain rounding's."""
+    path = MODELS / "stories260k.opset17.onnx"
+    if not path.exists():
+        pytest.skip(f"{path} is missing")
+    rows = np.load(MODELS / "stories260k.calib.npy")[:8, :128]
+    held_out = np.load(MODELS / "stories260k.eval.npy")[:16]
+    options = dict(bits=bits, levels=levels, activation_bits=activation_bits, epochs=4, device="cpu")
+    summary = ganq.calibrate(path, tmp_path / "c", rows, **options)
+    graph, config, learned = Graph(path), config_of(summary), {}
+    for name, value in read(tmp_path / "c")[0].items():
+        key, suffix = name.rsplit(".", 1)
+        learned.setdefault(key, {})[suffix] = torch.from_numpy(value)
+    keys = choose_keys(graph)
+    before = perplexity(graph, held_out, config, {}, keys)
+    after = perplexity(graph, held_out, config, learned, keys)
+    print(f"{levels} levels, A{activation_bits}: {before:.3f} to {after:.3f}")
+    assert perplexity(graph, held_out) < after < share * before
