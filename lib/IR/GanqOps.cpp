@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/IR/GanqDialect.h"
+#include "ganq/Support/ActivationLayout.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -111,6 +112,7 @@ static void kernelEffects(
 
 GANQ_KERNEL_OP(MatmulOp)
 GANQ_KERNEL_OP(PackedMatmulOp)
+GANQ_KERNEL_OP(QuantizeRowsOp)
 GANQ_KERNEL_OP(RmsNormOp)
 GANQ_KERNEL_OP(LayerNormOp)
 GANQ_KERNEL_OP(SwigluOp)
@@ -149,6 +151,25 @@ LogicalResult ParameterOp::verify() {
                        "got ")
            << type;
   auto tensor = dyn_cast<RankedTensorType>(type);
+  if (PackedRowsAttr rows = getPackedRowsAttr()) {
+    // Codes are bytes; other elements keep their columns.
+    bool fits = rows.getCodes()
+                    ? type.getRank() == 1 && type.getElementType().isInteger(8)
+                    : type.getRank() == 2 &&
+                          type.getDimSize(0) >= rows.getRows() &&
+                          type.getDimSize(1) == rows.getColumns() &&
+                          type.getElementType().isIntOrFloat() &&
+                          type.getElementTypeBitWidth() >= rows.getBits() &&
+                          type.getElementTypeBitWidth() % 8 == 0;
+    if (!fits || getTransposed())
+      return emitOpError(
+                 "expected a tensor that the packed rows fill, but got ")
+             << type;
+    if (static_cast<bool>(getSourceAttr()) ==
+        static_cast<bool>(rows.getValue()))
+      return emitOpError(
+          "expected packed rows with either a source or a value");
+  }
   if (!tensor || !tensor.getEncoding())
     return success();
   auto scheme = dyn_cast<SchemeAttrInterface>(tensor.getEncoding());
@@ -223,11 +244,89 @@ PackedMatmulOp::inferResult(function_ref<InFlightDiagnostic()> emitError) {
                          << type,
              ShapedType();
   }
-  return inferMatmul(emitError, getX(), getBias(), n, k);
+  unsigned activation = getScheme().getActivationBits();
+  if (!activation) {
+    if (!isa<FloatType>(shaped(getX()).getElementType()) || getStrategy())
+      return emitError() << "expected x to be floats and no strategy with "
+                         << getScheme() << ", but got " << getX().getType(),
+             ShapedType();
+    return inferMatmul(emitError, getX(), getBias(), n, k);
+  }
+  if (!getStrategy())
+    return emitError() << "expected a strategy with " << getScheme(),
+           ShapedType();
+  bool planes = getStrategy() == Strategy::popcount;
+  int64_t granularity =
+      CodeLayout(getScheme().getCodeBits(), 1, 1).getGroupGranularity();
+  if (planes && getScheme().getGroupSize() % granularity != 0)
+    return emitError() << "expected groups of whole units, multiples of "
+                       << granularity
+                       << " columns, to count bits, but got a group of "
+                       << getScheme().getGroupSize()
+                       << "; use strategy int8 or another group",
+           ShapedType();
+  int64_t bytes = ActivationLayout(activation, k, getScheme().getGroupSize(),
+                                   planes ? getScheme().getCodeBits() : 0)
+                      .getBytes();
+  ShapedType records = shaped(getX());
+  if (!records.getElementType().isInteger(8) || records.getRank() < 1 ||
+      !compatible(records.getShape().back(), bytes))
+    return emitError() << "expected x to be records of " << bytes
+                       << " i8, but got " << records,
+           ShapedType();
+  if (failed(verifyVector(emitError, getBias(), "bias", n)))
+    return {};
+  SmallVector<int64_t> shape(records.getShape());
+  shape.back() = n;
+  // Records do not tell the type of floats.
+  Value result = getOut() ? Value(getOut()) : Value(getResult());
+  Type element = shaped(result).getElementType();
+  if (!isa<FloatType>(element))
+    return emitError() << "expected a result of floats, but got " << element,
+           ShapedType();
+  return resultType(shape, element);
 }
 
 SmallVector<OpFoldResult> PackedMatmulOp::reifyResult(OpBuilder &builder) {
   return reifyMatmul(builder, getX(), getN());
+}
+
+ShapedType
+QuantizeRowsOp::inferResult(function_ref<InFlightDiagnostic()> emitError) {
+  if (getBits() < 1 || getBits() > 8 || getPlaneBits() > 8)
+    return emitError() << "expected bits to be between 1 and 8 and plane_bits "
+                          "between 0 and 8, but got "
+                       << getBits() << " and " << getPlaneBits(),
+           ShapedType();
+  int64_t group = static_cast<int64_t>(getGroup());
+  if (group < 0 || group % CodeLayout::kLanes != 0)
+    return emitError() << "expected group to be 0 or a positive multiple of "
+                       << CodeLayout::kLanes << ", but got " << group,
+           ShapedType();
+  ShapedType x = shaped(getX());
+  if (x.getRank() < 1 || ShapedType::isDynamic(x.getShape().back()) ||
+      x.getShape().back() == 0)
+    return emitError() << "expected x to have a last dimension that is static "
+                          "and not 0, but got "
+                       << x,
+           ShapedType();
+  int64_t columns = x.getShape().back();
+  if (failed(verifyVector(emitError, getScale(), "scale", columns)) ||
+      failed(verifyVector(emitError, getShift(), "shift", columns)))
+    return {};
+  SmallVector<int64_t> shape(x.getShape());
+  shape.back() =
+      ActivationLayout(getBits(), columns, group, getPlaneBits()).getBytes();
+  return resultType(shape, IntegerType::get(getContext(), 8));
+}
+
+SmallVector<OpFoldResult> QuantizeRowsOp::reifyResult(OpBuilder &builder) {
+  SmallVector<OpFoldResult> sizes = sizesOf(builder, getX());
+  sizes.back() = builder.getIndexAttr(
+      ActivationLayout(getBits(), shaped(getX()).getShape().back(),
+                       static_cast<int64_t>(getGroup()), getPlaneBits())
+          .getBytes());
+  return sizes;
 }
 
 //===----------------------------------------------------------------------===//

@@ -257,7 +257,10 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
     auto type = cast<RankedTensorType>(parameter.getType());
     stored.try_emplace(
         parameter.getKey(),
-        Stored{parameter.getSourceAttr() ? parameter : ParameterOp(), type});
+        Stored{parameter.getSourceAttr() || parameter.getPackedRowsAttr()
+                   ? parameter
+                   : ParameterOp(),
+               type});
   });
 
   for (Phase phase : {Phase::Buffer, Phase::LLVM})

@@ -6,6 +6,7 @@
 
 #include "ganq/Pipelines/ParameterStore.h"
 #include "Errors.h"
+#include "ganq/Support/CodeLayout.h"
 #include "llvm/ADT/APFloat.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/SmallString.h"
@@ -63,6 +64,9 @@ llvm::Expected<ParameterStore::Mapping *> ParameterStore::open(StringRef file) {
 }
 
 llvm::Expected<ArrayRef<char>> ParameterStore::getBytes(ParameterOp parameter) {
+  if (PackedRowsAttr rows = parameter.getPackedRowsAttr();
+      rows && rows.getValue())
+    return rows.getValue().getRawData();
   ExternalAttr source = parameter.getSourceAttr();
   if (!source)
     return makeError("expected parameter '" + parameter.getKey() +
@@ -72,7 +76,9 @@ llvm::Expected<ArrayRef<char>> ParameterStore::getBytes(ParameterOp parameter) {
     return mapping.takeError();
   auto type = cast<ShapedType>(parameter.getType());
   int64_t expected = type.getNumElements() * elementBytes(type);
-  if (unsigned bits = packedBits(type))
+  if (PackedRowsAttr rows = parameter.getPackedRowsAttr())
+    expected = rows.getRows() * rows.getStride();
+  else if (unsigned bits = packedBits(type))
     expected = llvm::divideCeil(type.getNumElements() * bits, 8);
   if (source.getLength() != expected)
     return makeError(
@@ -149,30 +155,92 @@ llvm::Error ParameterStore::readRows(ParameterOp parameter, int64_t first,
   return llvm::Error::success();
 }
 
+/// Greatest size of what a sink gets.
+static constexpr int64_t kPiece = 16 << 20;
+
+/// Element `column` of a row of packed elements of less than a byte.
+static uint8_t unpack(const char *row, int64_t column, unsigned bits) {
+  unsigned perByte = 8 / bits;
+  auto byte = static_cast<unsigned char>(row[column / perByte]);
+  return static_cast<uint8_t>(byte >> (column % perByte * bits) &
+                              ((1u << bits) - 1));
+}
+
+/// Rearranges rows, some tiles at a time.
+static llvm::Error
+streamRows(ShapedType type, PackedRowsAttr rows, ArrayRef<char> bytes,
+           llvm::function_ref<llvm::Error(ArrayRef<char>)> sink) {
+  unsigned bits = rows.getBits();
+  int64_t count = rows.getRows(), columns = rows.getColumns();
+  int64_t size = elementBytes(type);
+  bool isSplat = rows.getValue() && rows.getValue().isSplat();
+  std::string splat;
+  if (isSplat) {
+    while (static_cast<int64_t>(splat.size()) < rows.getStride())
+      splat.append(bytes.data(), bytes.size());
+  }
+  auto getRow = [&](int64_t row) {
+    return isSplat ? splat.data() : bytes.data() + row * rows.getStride();
+  };
+  CodeLayout whole(rows.getCodes() ? bits : 1, count, columns);
+  int64_t rowBytes = rows.getCodes()
+                         ? whole.getTileBytes() / CodeLayout::kRowTile
+                         : columns * size;
+  int64_t total = rows.getCodes() ? whole.getRowTiles() * CodeLayout::kRowTile
+                                  : type.getDimSize(0);
+  int64_t step = llvm::alignTo(std::max<int64_t>(1, kPiece / rowBytes),
+                               CodeLayout::kRowTile);
+  std::vector<char> piece;
+  for (int64_t first = 0; first < total; first += step) {
+    int64_t end = std::min(first + step, total);
+    piece.assign((end - first) * rowBytes, 0);
+    CodeLayout layout(rows.getCodes() ? bits : 1, end - first, columns);
+    auto *codes = reinterpret_cast<uint8_t *>(piece.data());
+    for (int64_t row = first; row < std::min(end, count); ++row) {
+      const char *from = getRow(row);
+      char *to = piece.data() + (row - first) * rowBytes;
+      if (!rows.getCodes() && bits >= 8) {
+        int64_t width = bits / 8;
+        for (int64_t k = 0; k < columns; ++k)
+          std::memcpy(to + k * size, from + k * width, width);
+        continue;
+      }
+      for (int64_t k = 0; k < columns; ++k) {
+        uint8_t code =
+            bits == 8 ? static_cast<uint8_t>(from[k]) : unpack(from, k, bits);
+        if (rows.getCodes())
+          layout.insert(codes, row - first, k, code);
+        else
+          to[k * size] = static_cast<char>(code);
+      }
+    }
+    if (llvm::Error error = sink(piece))
+      return error;
+  }
+  return llvm::Error::success();
+}
+
 llvm::Error
 ParameterStore::stream(ParameterOp parameter,
                        llvm::function_ref<llvm::Error(ArrayRef<char>)> sink) {
-  constexpr int64_t kPiece = 16 << 20;
   auto bytes = getBytes(parameter);
   if (!bytes)
     return bytes.takeError();
+  if (PackedRowsAttr rows = parameter.getPackedRowsAttr())
+    return streamRows(cast<ShapedType>(parameter.getType()), rows, *bytes,
+                      sink);
   if (unsigned bits = packedBits(cast<ShapedType>(parameter.getType()))) {
     if (parameter.getTransposed())
       return makeError("expected parameter '" + parameter.getKey() +
                        "' of packed elements not to be transposed");
-    // Elements are a byte each in the compiled model, the first one of a file's
-    // byte in its low bits.
+    // Elements are a byte each in the compiled model.
     int64_t count = cast<ShapedType>(parameter.getType()).getNumElements();
-    unsigned perByte = 8 / bits;
     std::vector<char> piece;
     for (int64_t first = 0; first < count; first += kPiece) {
       piece.resize(std::min(kPiece, count - first));
-      for (auto [i, element] : llvm::enumerate(piece)) {
-        int64_t index = first + static_cast<int64_t>(i);
-        auto byte = static_cast<unsigned char>((*bytes)[index / perByte]);
-        element = static_cast<char>(byte >> (index % perByte * bits) &
-                                    ((1u << bits) - 1));
-      }
+      for (auto [i, element] : llvm::enumerate(piece))
+        element = static_cast<char>(
+            unpack(bytes->data(), first + static_cast<int64_t>(i), bits));
       if (llvm::Error error = sink(piece))
         return error;
     }

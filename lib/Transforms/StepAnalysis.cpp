@@ -332,8 +332,8 @@ LogicalResult Analysis::checkRowwise(Operation &op) {
                              " depends on the number of tokens");
   }
   if (isElementwise(&op) ||
-      isa<MatmulOp, SwigluOp, RopeOp, AttentionOp, KvAppendOp, PositionRowsOp,
-          tensor::DimOp>(op) ||
+      isa<MatmulOp, PackedMatmulOp, SwigluOp, RopeOp, AttentionOp, KvAppendOp,
+          PositionRowsOp, tensor::DimOp>(op) ||
       onnx::isOnnxOp(&op, {"Unsqueeze", "Squeeze", "Transpose", "Expand"}))
     return success();
   int64_t rank = get(first)->dims.size();

@@ -8,16 +8,18 @@ from conftest import run_tool
 from onnx import TensorProto, helper
 
 
-def save(path, op, inputs, rows, n, k, **attributes):
-    constants = [onnx.numpy_helper.from_array(v, name) for name, v in inputs]
+def save(path, op, inputs, rows, n, k, dtype=np.float32, **attributes):
+    """A model of one product; an input without a value is left out."""
+    constants = [onnx.numpy_helper.from_array(v, name) for name, v in inputs if v is not None]
     node = helper.make_node(
-        op, ["A"] + [name for name, _ in inputs], ["Y"], domain="com.microsoft",
+        op, ["A"] + [name if v is not None else "" for name, v in inputs], ["Y"], domain="com.microsoft",
         N=n, K=k, **attributes,
     )
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     graph = helper.make_graph(
         [node], "g",
-        [helper.make_tensor_value_info("A", TensorProto.FLOAT, [rows, k])],
-        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, [rows, n])],
+        [helper.make_tensor_value_info("A", element, [rows, k])],
+        [helper.make_tensor_value_info("Y", element, [rows, n])],
         constants,
     )
     model = helper.make_model(
@@ -29,8 +31,9 @@ def save(path, op, inputs, rows, n, k, **attributes):
     onnx.save(model, path)
 
 
-def check(folder, rows, k):
-    a = np.random.default_rng(1).standard_normal((rows, k), dtype=np.float32)
+def check(folder, rows, k, dtype=np.float32, rtol=2e-5, atol=2e-4):
+    """Compiles and runs m.onnx beside ONNX Runtime; returns what the file says of its weights."""
+    a = np.random.default_rng(1).standard_normal((rows, k)).astype(dtype)
     np.save(folder / "a.npy", a)
     model = str(folder / "m.onnx")
     run_tool("ganq-compile", model, "-o", folder / "m.ganq")
@@ -39,25 +42,55 @@ def check(folder, rows, k):
     expected = onnxruntime.InferenceSession(
         model, providers=["CPUExecutionProvider"]
     ).run(None, {"A": a})[0]
-    np.testing.assert_allclose(
-        np.load(folder / "Y.npy"), expected, rtol=2e-5, atol=2e-4
-    )
+    np.testing.assert_allclose(np.load(folder / "Y.npy"), expected, rtol=rtol, atol=atol)
+    return run_tool("ganq-run", folder / "m.ganq", "--inspect").stdout
+
+
+def nbits(bits, n, k, block, zeros, dtype=np.float32, bias=False):
+    random = np.random.default_rng(bits)
+    blocks = -(-k // block)
+    packed = n * -(-blocks * bits // 8)
+    return [
+        ("B", random.integers(0, 256, (n, blocks, block * bits // 8), dtype=np.uint8)),
+        ("scales", random.uniform(0.1, 1, n * blocks).astype(dtype)),
+        ("zeros", random.integers(0, 256, packed, dtype=np.uint8) if zeros else None),
+        ("group", None),
+        ("bias", random.standard_normal(n).astype(dtype) if bias else None),
+    ]
 
 
 @pytest.mark.parametrize("zeros", [False, True])
 @pytest.mark.parametrize("bits,n,k,block", [(4, 8, 64, 32), (4, 5, 80, 16), (8, 7, 64, 32)])
-def test_matmul_nbits(tmp_path, bits, n, k, block, zeros):
-    random = np.random.default_rng(bits)
-    blocks = -(-k // block)
-    inputs = [
-        ("B", random.integers(0, 256, (n, blocks, block * bits // 8), dtype=np.uint8)),
-        ("scales", random.uniform(0.1, 1, n * blocks).astype(np.float32)),
-    ]
-    if zeros:
-        packed = n * -(-blocks * bits // 8)
-        inputs.append(("zeros", random.integers(0, 256, packed, dtype=np.uint8)))
-    save(tmp_path / "m.onnx", "MatMulNBits", inputs, 3, n, k, bits=bits, block_size=block)
+def test_small_matmul_nbits(tmp_path, bits, n, k, block, zeros):
+    save(tmp_path / "m.onnx", "MatMulNBits", nbits(bits, n, k, block, zeros), 3, n, k, bits=bits,
+         block_size=block)
     check(tmp_path, 3, k)
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("rows", [1, 9])
+@pytest.mark.parametrize(
+    "bits,n,k,block",
+    [(4, 42, 128, 32), (4, 37, 208, 64), (4, 33, 1100, 128), (8, 21, 96, 16), (8, 23, 300, 256), (2, 70, 128, 64),
+     (4, 30, 100, 128)],
+)
+def test_matmul_nbits_is_packed(tmp_path, bits, n, k, block, rows, zeros):
+    save(tmp_path / "m.onnx", "MatMulNBits", nbits(bits, n, k, block, zeros, bias=zeros), rows, n, k, bits=bits,
+         block_size=block)
+    scheme = f"uniform{bits}" + (f"g{block}" if block < k else "")
+    assert scheme in check(tmp_path, rows, k, atol=2e-3)
+
+
+@pytest.mark.parametrize("bits,n,k,block", [(4, 64, 96, 16), (2, 70, 96, 32)])
+def test_matmul_nbits_of_small_blocks(tmp_path, bits, n, k, block):
+    save(tmp_path / "m.onnx", "MatMulNBits", nbits(bits, n, k, block, True), 3, n, k, bits=bits, block_size=block)
+    check(tmp_path, 3, k, atol=2e-3)
+
+
+def test_matmul_nbits_of_halves(tmp_path):
+    save(tmp_path / "m.onnx", "MatMulNBits", nbits(4, 64, 96, 32, True, np.float16), 3, 64, 96, np.float16,
+         bits=4, block_size=32)
+    assert "uniform4g32" in check(tmp_path, 3, 96, np.float16, rtol=1e-2, atol=0.25)
 
 
 @pytest.mark.parametrize("kind", [0, 1])

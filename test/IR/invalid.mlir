@@ -181,3 +181,43 @@ func.func @lookup_size(%t: vector<12xf32>, %i: vector<16xi32>) {
   %0 = ganq.table_lookup %t[%i] : vector<12xf32>, vector<16xi32> -> vector<16xf32>
   return
 }
+
+// -----
+
+func.func @packed_rows_bits() {
+  // expected-error @+1 {{expected bits to be 2, 4 or those of whole bytes, but got 3}}
+  %w = ganq.parameter "w" from <"m", 0, 8> rows <bits = 3, rows = 1, columns = 8, stride = 8> : tensor<1x8xi8>
+  return
+}
+
+// -----
+
+func.func @packed_rows_stride() {
+  // expected-error @+1 {{expected rows and columns to be positive and rows to fit their stride, but got 2 rows of 8 in 3 bytes}}
+  %w = ganq.parameter "w" from <"m", 0, 6> rows <bits = 4, rows = 2, columns = 8, stride = 3> : tensor<2x8xi8>
+  return
+}
+
+// -----
+
+func.func @packed_rows_value() {
+  // expected-error @+1 {{expected a value of 8 bytes, but got 'tensor<4xi8>'}}
+  %w = ganq.parameter "w" rows <bits = 4, rows = 2, columns = 8, stride = 4, value = dense<0> : tensor<4xi8>> : tensor<2x8xi8>
+  return
+}
+
+// -----
+
+func.func @packed_rows_type() {
+  // expected-error @+1 {{expected a tensor that the packed rows fill, but got 'tensor<2x9xi8>'}}
+  %w = ganq.parameter "w" from <"m", 0, 8> rows <bits = 4, rows = 2, columns = 8, stride = 4> : tensor<2x9xi8>
+  return
+}
+
+// -----
+
+func.func @packed_rows_source() {
+  // expected-error @+1 {{expected packed rows with either a source or a value}}
+  %w = ganq.parameter "w" rows <bits = 4, rows = 2, columns = 8, stride = 4> : tensor<2x8xi8>
+  return
+}

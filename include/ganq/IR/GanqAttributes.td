@@ -33,6 +33,32 @@ def Ganq_ExternalAttr : Ganq_Attr<"External", "external"> {
   let genVerifyDecl = 1;
 }
 
+def Ganq_PackedRowsAttr : Ganq_Attr<"PackedRows", "packed_rows"> {
+  let summary = "Rows of packed elements that are rearranged when stored";
+  let description = [{
+    How the bytes of an imported quantized weight become a component of a
+    scheme: they are `rows` rows of `stride` bytes with `columns` elements of
+    `bits` bits, the first one in the low bits. With `codes` they are stored in
+    the lane order of `CodeLayout`; without, each element becomes an element of
+    the parameter's type, and rows are added up to its first dimension, with
+    zeros. `value` holds the bytes when the model has them inline.
+
+    Constraints: (packed-rows-bits) bits is 2, 4 or a multiple of 8;
+    (packed-rows-stride) a row fits its stride; (packed-rows-value) the value
+    has rows x stride bytes.
+
+    ```mlir
+    #ganq.packed_rows<bits = 4, rows = 64, columns = 128, stride = 64,
+                      codes = true>
+    ```
+  }];
+  let parameters = (ins "unsigned":$bits, "int64_t":$rows, "int64_t":$columns,
+      "int64_t":$stride, DefaultValuedParameter<"bool", "false">:$codes,
+      OptionalParameter<"::mlir::DenseElementsAttr">:$value);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+}
+
 class Ganq_SchemeAttr<string name, string attrMnemonic,
                       list<string> overridden = []>
     : Ganq_Attr<name, attrMnemonic,
@@ -193,6 +219,22 @@ def Ganq_PotAttr : Ganq_SchemeAttr<"Pot", "pot", ["getFixedLevels"]> {
                  ::mlir::Float16Type::get($_ctxt));
   }]>];
   let assemblyFormat = "`<` struct(params) `>`";
+}
+
+def Ganq_Strategy : I32EnumAttr<"Strategy", "How codes are multiplied", [
+    I32EnumAttrCase<"int8", 0>, I32EnumAttrCase<"popcount", 1>]> {
+  let cppNamespace = "::ganq";
+  let genSpecializedAttr = 0;
+}
+
+def Ganq_StrategyAttr : EnumAttr<Ganq_Dialect, Ganq_Strategy, "strategy"> {
+  let summary = "How a product of integers is computed";
+  let description = [{
+    `int8`: codes are widened to bytes and go through dot products of bytes.
+    `popcount`: pairs of bit planes are combined with and, and ones are counted
+    (ABQ-LLM, AAAI 2025, section 3.5).
+  }];
+  let assemblyFormat = "`<` $value `>`";
 }
 
 def Ganq_NfAttr : Ganq_SchemeAttr<"Nf", "nf", ["getFixedLevels"]> {

@@ -20,6 +20,10 @@ class Ganq_Op<string mnemonic, list<Trait> traits = []>
 
 def Ganq_FloatShaped : AnyTypeOf<[RankedTensorOf<[AnyFloat]>,
                                   MemRefRankOf<[AnyFloat], [1, 2, 3, 4, 5, 6]>]>;
+// Floats, or the records of `ganq.quantize_rows`.
+def Ganq_FloatOrRecords : AnyTypeOf<[
+    RankedTensorOf<[AnyFloat, I8]>,
+    MemRefRankOf<[AnyFloat, I8], [1, 2, 3, 4, 5, 6]>]>;
 def Ganq_Storage : AnyTypeOf<[AnyRankedTensor, AnyMemRef]>;
 
 // A compute op with a tensor form and a buffer form. `out` closes the operand
@@ -44,6 +48,8 @@ def Ganq_ParameterOp : Ganq_Op<"parameter", [Pure]> {
     `transposed` the stored matrix is [K, N] and is seen as [N, K]
     (constraint parameter-transposed: rank 2 only). A scheme as the encoding of
     the result type says how the weight is stored in the compiled model.
+    `packed_rows` says how the bytes at `source` become the tensor, where they
+    are not it as they lie.
 
     ```mlir
     %w = ganq.parameter "layers.0.q_proj.weight"
@@ -52,10 +58,24 @@ def Ganq_ParameterOp : Ganq_Op<"parameter", [Pure]> {
     ```
   }];
   let arguments = (ins StrAttr:$key, OptionalAttr<Ganq_ExternalAttr>:$source,
-                       UnitAttr:$transposed);
+                       UnitAttr:$transposed,
+                       OptionalAttr<Ganq_PackedRowsAttr>:$packed_rows);
   let results = (outs Ganq_Storage:$result);
+  let builders = [
+    OpBuilder<(ins "::mlir::Type":$type, "::mlir::StringAttr":$key,
+                   "::ganq::ExternalAttr":$source,
+                   "::mlir::UnitAttr":$transposed), [{
+      build($_builder, $_state, type, key, source, transposed,
+            PackedRowsAttr());
+    }]>,
+    OpBuilder<(ins "::mlir::Type":$type, "::llvm::StringRef":$key,
+                   "::ganq::ExternalAttr":$source, "bool":$transposed), [{
+      build($_builder, $_state, type, key, source, transposed,
+            PackedRowsAttr());
+    }]>];
   let assemblyFormat = [{
-    $key (`from` $source^)? (`transposed` $transposed^)? attr-dict
+    $key (`from` $source^)? (`transposed` $transposed^)?
+    (`rows` $packed_rows^)? attr-dict
     `:` type($result)
   }];
   let hasVerifier = 1;
@@ -87,16 +107,63 @@ def Ganq_PackedMatmulOp : Ganq_KernelOp<"packed_matmul", [AttrSizedOperandSegmen
     The weight is given by the components of `scheme` (see
     `SchemeAttrInterface::getComponents`), which together hold an [n, k]
     matrix. No float copy of the weight is ever made.
+
+    With a scheme that rounds activations, x are the records of
+    `ganq.quantize_rows` for the scheme's activation bits and group, and
+    `strategy` says how integers are multiplied. Products of codes are added up
+    in 32-bit integers within a group (constraint packed-matmul-records).
   }];
-  let arguments = (ins Ganq_FloatShaped:$x,
+  let arguments = (ins Ganq_FloatOrRecords:$x,
                        Variadic<Ganq_Storage>:$components,
                        Optional<Ganq_FloatShaped>:$bias,
                        Optional<AnyMemRef>:$out,
                        Ganq_SchemeAttrInterface:$scheme,
-                       I64Attr:$n, I64Attr:$k);
+                       I64Attr:$n, I64Attr:$k,
+                       OptionalAttr<Ganq_StrategyAttr>:$strategy);
   let assemblyFormat = [{
     $x `weight` `(` $components `:` type($components) `)`
     (`bias` `(` $bias^ `:` type($bias) `)`)?
+    (`out` `(` $out^ `:` type($out) `)`)? attr-dict
+    `:` type($x) (`->` type($result)^)?
+  }];
+}
+
+def Ganq_QuantizeRowsOp : Ganq_KernelOp<"quantize_rows", [AttrSizedOperandSegments]> {
+  let summary = "Rows of x as unsigned codes with a scale and a zero point each";
+  let description = [{
+    x is [..., K], the result [..., bytes] of the record that `ActivationLayout`
+    describes. For each row, with the range widened to hold zero,
+
+    ```
+    scale = (max - min) / (2^bits - 1)     zero = round(-min / scale)
+    code  = clamp(round(x / scale) + zero, 0, 2^bits - 1)
+    ```
+
+    as in ABQ-LLM (AAAI 2025); rounding is to even. A row of zeros has scale 0.
+    A row with an infinity or nan has the scale nan, so that all products with
+    it are nan. `scale` and `shift` are [K]: the op reads
+    (x - shift) / scale.
+
+    `group` is the weight's group, for each of which the sum of codes is kept.
+    `plane_bits` is 0 for bytes, or the bits of the weight's codes for planes.
+
+    Constraints: (quantize-rows-bits) 1 <= bits <= 8, 0 <= plane_bits <= 8;
+    (quantize-rows-group) group is 0 or a positive multiple of 16;
+    (quantize-rows-columns) K is static.
+
+    ```mlir
+    %r = ganq.quantize_rows %x {bits = 8} : tensor<1x?x64xf32> -> tensor<1x?x128xi8>
+    ```
+  }];
+  let arguments = (ins Ganq_FloatShaped:$x,
+                       Optional<Ganq_FloatShaped>:$scale,
+                       Optional<Ganq_FloatShaped>:$shift,
+                       Optional<AnyMemRef>:$out, I64Attr:$bits,
+                       DefaultValuedAttr<I64Attr, "0">:$group,
+                       DefaultValuedAttr<I64Attr, "0">:$plane_bits);
+  let assemblyFormat = [{
+    $x (`scale` `(` $scale^ `:` type($scale) `)`)?
+    (`shift` `(` $shift^ `:` type($shift) `)`)?
     (`out` `(` $out^ `:` type($out) `)`)? attr-dict
     `:` type($x) (`->` type($result)^)?
   }];

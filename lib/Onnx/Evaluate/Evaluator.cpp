@@ -259,7 +259,7 @@ bool Evaluator::load(AbstractTensor &tensor) {
   auto type = dyn_cast<RankedTensorType>(op.getResult().getType());
   if (!readParameter || !type || !type.hasStaticShape() ||
       type.getNumElements() > maxElements || op.getTransposed() ||
-      !type.getElementType().isIntOrFloat())
+      op.getPackedRowsAttr() || !type.getElementType().isIntOrFloat())
     return false;
   unsigned width = type.getElementTypeBitWidth();
   std::optional<std::vector<char>> bytes = readParameter(op);

@@ -373,6 +373,15 @@ static LogicalResult evaluateGanqMatmul(Evaluation &e) {
   return success();
 }
 
+static LogicalResult evaluatePackedMatmul(Evaluation &e) {
+  if (!e.hasRanked(0) || e.getRank(0) == 0)
+    return success();
+  Dims dims(e.in[0].dims.begin(), e.in[0].dims.end());
+  dims.back() = e.constant(cast<ganq::PackedMatmulOp>(e.op).getN());
+  e.set(0, e.in[0].elementType, dims);
+  return success();
+}
+
 static LogicalResult evaluateGanqAttention(Evaluation &e) {
   if (!e.hasRanked(0) || !e.hasRanked(2) || e.getRank(0) != 4 ||
       e.getRank(2) != 4)
@@ -408,6 +417,7 @@ void ganq::onnx::addGanqRules(RuleMap &rules) {
                          "ganq.rope", "ganq.kv_update"})
     rules[name] = evaluateLikeFirst;
   rules["ganq.matmul"] = evaluateGanqMatmul;
+  rules["ganq.packed_matmul"] = evaluatePackedMatmul;
   rules["ganq.attention"] = evaluateGanqAttention;
   rules["ganq.kv_append"] = evaluateKvAppend;
   rules["ganq.position_rows"] = evaluatePositionRows;

@@ -180,18 +180,30 @@ struct FoldBias : RewritePattern {
   LogicalResult matchAndRewrite(Operation *op,
                                 PatternRewriter &rewriter) const override {
     return success(eitherOrder(op, [&](Value product, Value bias) {
-      auto matmul = product.getDefiningOp<MatmulOp>();
-      if (!matmul || matmul.getBias() || !product.hasOneUse() ||
-          product.getType() != op->getResult(0).getType() ||
-          !isConstantVector(bias, rankedType(matmul.getWeight()).getDimSize(0)))
-        return false;
-      auto fused = MatmulOp::create(
-          rewriter, rewriter.getFusedLoc({matmul.getLoc(), op->getLoc()}),
-          product.getType(), matmul.getX(), matmul.getWeight(), bias, Value());
-      fused->setDiscardableAttrs(matmul->getDiscardableAttrDictionary());
-      rewriter.replaceOp(op, fused.getResult());
-      return true;
+      return fold<MatmulOp>(op, product, bias, rewriter) ||
+             fold<PackedMatmulOp>(op, product, bias, rewriter);
     }));
+  }
+
+  static int64_t getRows(MatmulOp op) {
+    return rankedType(op.getWeight()).getDimSize(0);
+  }
+  static int64_t getRows(PackedMatmulOp op) { return op.getN(); }
+
+  template <typename Product>
+  static bool fold(Operation *op, Value value, Value bias,
+                   PatternRewriter &rewriter) {
+    auto product = value.getDefiningOp<Product>();
+    if (!product || product.getBias() || !value.hasOneUse() ||
+        value.getType() != op->getResult(0).getType() ||
+        !isConstantVector(bias, getRows(product)))
+      return false;
+    rewriter.setInsertionPoint(op);
+    auto fused = cast<Product>(rewriter.clone(*product));
+    fused.getBiasMutable().assign(bias);
+    fused->setLoc(rewriter.getFusedLoc({product.getLoc(), op->getLoc()}));
+    rewriter.replaceOp(op, fused.getResult());
+    return true;
   }
 };
 

@@ -52,6 +52,9 @@ void eraseDeadOps(mlir::Operation *root);
 /// Products with constant weights to ganq.matmul.
 void populateMatmulPatterns(mlir::RewritePatternSet &patterns);
 
+/// Products with block-quantized weights to ganq.packed_matmul.
+void populateBlockQuantizedPatterns(mlir::RewritePatternSet &patterns);
+
 /// RMS norm and layer norm, whole or in pieces.
 void populateNormPatterns(mlir::RewritePatternSet &patterns);
 

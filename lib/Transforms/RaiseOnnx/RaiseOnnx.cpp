@@ -81,6 +81,7 @@ struct RaiseOnnxPass : ganq::impl::RaiseOnnxBase<RaiseOnnxPass> {
         raiseModel(func);
     if (failed(rewrite([](RewritePatternSet &patterns) {
           populateMatmulPatterns(patterns);
+          populateBlockQuantizedPatterns(patterns);
           populateNormPatterns(patterns);
           populateRopePatterns(patterns);
           populateSwigluPatterns(patterns);
