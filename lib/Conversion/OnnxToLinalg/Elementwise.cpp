@@ -454,34 +454,15 @@ static LogicalResult lowerWhere(Lowering &l) {
 
 /// The type with number `to` of TensorProto.DataType; null if it cannot be
 /// compiled.
-static Type getDataType(Builder &b, int64_t to, bool &isUnsigned) {
-  isUnsigned = to == 2 || to == 4 || to == 12 || to == 13;
-  switch (to) {
-  case 1:
-    return b.getF32Type();
-  case 2:
-  case 3:
-    return b.getI8Type();
-  case 4:
-  case 5:
-    return b.getI16Type();
-  case 6:
-  case 12:
-    return b.getI32Type();
-  case 7:
-  case 13:
-    return b.getI64Type();
-  case 9:
-    return b.getI1Type();
-  case 10:
-    return b.getF16Type();
-  case 11:
-    return b.getF64Type();
-  case 16:
-    return b.getBF16Type();
-  default:
+static Type getDataType(MLIRContext *context, int64_t to, bool &isUnsigned) {
+  Type type = ganq::onnx::getElementType(to, context);
+  if (!type || !type.isIntOrFloat())
     return {};
-  }
+  unsigned width = type.getIntOrFloatBitWidth();
+  if (isa<FloatType>(type) ? width < 16 : width != 1 && width < 8)
+    return {};
+  isUnsigned = type.isUnsignedInteger();
+  return getSignless(type);
 }
 
 static LogicalResult lowerCast(Lowering &l) {
@@ -492,7 +473,7 @@ static LogicalResult lowerCast(Lowering &l) {
     isUnsigned = l.isUnsigned(1);
   } else {
     int64_t to = l.getInt("to", 0);
-    element = getDataType(l.b, to, isUnsigned);
+    element = getDataType(l.b.getContext(), to, isUnsigned);
     if (!element)
       return l.unsupported("a cast to data type " + Twine(to));
   }
