@@ -76,6 +76,17 @@ Expected<GramProblem> GramProblem::prepare(const GramOptions &options,
     problem.damping.meanDiagonal += diagonal / static_cast<double>(k);
     problem.damping.deadColumns += diagonal == 0;
   }
+  if (!options.factorise) {
+    problem.orderColumns(options, nullptr);
+    problem.damping.identity = !(problem.damping.meanDiagonal > 0);
+    if (problem.damping.identity)
+      problem.damping.meanDiagonal = 1;
+    else
+      for (int64_t i = 0; i != k * k; ++i)
+        problem.h.push_back(
+            static_cast<float>(h[i] / problem.damping.meanDiagonal));
+    return problem;
+  }
   if (!(problem.damping.meanDiagonal > 0)) {
     // Nothing is known of the inputs: all columns count alike.
     unit.resize(k * k);
@@ -88,21 +99,23 @@ Expected<GramProblem> GramProblem::prepare(const GramOptions &options,
   }
   if (options.alpha == 0)
     c = nullptr;
-  problem.dampAndOrder(options, h);
+  problem.damping.ridge = problem.damping.identity
+                              ? 0
+                              : options.ridge * problem.damping.meanDiagonal;
+  problem.orderColumns(options, h);
   if (Status status = problem.factorise(h, c); !status.ok())
     return status;
   return problem;
 }
 
-void GramProblem::dampAndOrder(const GramOptions &options, const double *h) {
-  damping.ridge = damping.identity ? 0 : options.ridge * damping.meanDiagonal;
+void GramProblem::orderColumns(const GramOptions &options, const double *h) {
   int64_t size = options.group ? std::min(options.group, k) : k;
   int64_t groupCount = (k + size - 1) / size;
   std::vector<int64_t> groupOrder(groupCount);
   std::iota(groupOrder.begin(), groupOrder.end(), 0);
   order.resize(k);
   std::iota(order.begin(), order.end(), 0);
-  if (options.fallingCurvature) {
+  if (h && options.fallingCurvature) {
     // Columns of a group stay together; those of most curvature come first.
     std::vector<double> most(groupCount);
     for (int64_t j = 0; j != k; ++j)
@@ -119,7 +132,7 @@ void GramProblem::dampAndOrder(const GramOptions &options, const double *h) {
       double left = h[a * k + a], right = h[b * k + b];
       return left != right ? left > right : a < b;
     });
-  } else {
+  } else if (h) {
     std::reverse(order.begin(), order.end());
     std::reverse(groupOrder.begin(), groupOrder.end());
   }

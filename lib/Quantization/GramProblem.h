@@ -27,6 +27,9 @@ struct GramOptions {
   double ridge = 0.01;
   /// Share of the correction by the cross moments; 0: none.
   double alpha = 0.5;
+  /// Otherwise nothing is prepared but the groups and, in the caller's order,
+  /// H: undamped, and empty for the identity.
+  bool factorise = true;
   /// 0: one per core.
   unsigned threads = 0;
 };
@@ -66,7 +69,7 @@ struct GramProblem {
   float *target(const float *w, int64_t count, float *buffer) const;
 
 private:
-  void dampAndOrder(const GramOptions &options, const double *h);
+  void orderColumns(const GramOptions &options, const double *h);
   Status factorise(const double *h, const double *c);
 };
 

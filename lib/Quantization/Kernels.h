@@ -25,6 +25,11 @@ constexpr int64_t tileWidth = 32;
 void chooseLevels(const float *v, const float *table, const float *thresholds,
                   int64_t levels, int64_t lanes, uint8_t *codes, float *values);
 
+/// codes[j] = number of thresholds[0..limits) below w[j] for j < count; the
+/// thresholds are ascending.
+void countBelow(const float *w, int64_t count, const float *thresholds,
+                int64_t limits, uint8_t *codes);
+
 /// sums[codes[j]][0..tileWidth) += tile[j][0..tileWidth) for j < rows.
 void addSegments(const float *tile, const uint8_t *codes, int64_t rows,
                  float *sums);

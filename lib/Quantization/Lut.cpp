@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Quantization/Lut.h"
+#include "LutKMeans.h"
 #include "LutProblem.h"
 #include "RowBlocks.h"
 #include <algorithm>
@@ -37,6 +38,22 @@ int64_t LutSolver::groups() const {
 
 const Damping &LutSolver::damping() const { return impl->problem.damping; }
 
+template <typename Block>
+static RowWorker makeWorker(const LutProblem &problem, int64_t capacity,
+                            const LutSolver::WriteRows &write) {
+  auto block = std::make_shared<Block>(problem, capacity);
+  return {[block](const float *w, int64_t first, int64_t count) {
+            return block->solve(w, first, count);
+          },
+          [block, &write](int64_t first, int64_t count) {
+            const LutOutput &output = block->output;
+            return write({first, count, output.codes.data(),
+                          output.tables.data(), output.scales.data(),
+                          output.keptColumns.data(), output.keptValues.data(),
+                          output.reports.data()});
+          }};
+}
+
 Status LutSolver::solve(int64_t n, const ReadRows &read, const WriteRows &write,
                         const Progress &progress) const {
   if (!impl)
@@ -44,18 +61,22 @@ Status LutSolver::solve(int64_t n, const ReadRows &read, const WriteRows &write,
                          "an empty one");
   const LutProblem &problem = impl->problem;
   auto make = [&](int64_t capacity) {
-    auto block = std::make_shared<LutBlock>(problem, capacity);
-    return RowWorker{[block](const float *w, int64_t first, int64_t count) {
-                       return block->solve(w, first, count);
-                     },
-                     [block, &write](int64_t first, int64_t count) {
-                       return write({first, count, block->codes.data(),
-                                     block->tables.data(),
-                                     block->reports.data()});
-                     }};
+    return problem.options.method == LutMethod::KMeans
+               ? makeWorker<LutKMeans>(problem, capacity, write)
+               : makeWorker<LutBlock>(problem, capacity, write);
   };
   return solveInBlocks(n, problem.k, problem.options.threads, make, read,
-                       progress);
+                       progress, problem.options.rows);
+}
+
+void LutSolver::target(const float *w, int64_t count, float *dst) const {
+  const LutProblem &problem = impl->problem;
+  int64_t k = problem.k;
+  std::vector<float> buffer(count * k * (problem.correction.empty() ? 1 : 2));
+  const float *rows = problem.target(w, count, buffer.data());
+  for (int64_t r = 0; r != count; ++r)
+    for (int64_t j = 0; j != k; ++j)
+      dst[r * k + problem.order[j]] = rows[r * k + j];
 }
 
 Expected<LutResult> LutSolver::solve(const float *w, int64_t n,
@@ -63,9 +84,13 @@ Expected<LutResult> LutSolver::solve(const float *w, int64_t n,
   if (!impl || n < 1)
     return solve(n, {}, {}, progress);
   int64_t k = impl->problem.k, entries = groups() * impl->problem.levels;
+  int64_t tile = impl->problem.options.rows, kept = impl->problem.options.kept;
   LutResult result;
   result.codes.resize(n * k);
-  result.tables.resize(n * entries);
+  result.tables.resize((n + tile - 1) / tile * entries);
+  result.scales.resize(n);
+  result.keptColumns.resize(n * kept);
+  result.keptValues.resize(n * kept);
   result.rows.resize(n);
   Status status = solve(
       n,
@@ -74,12 +99,17 @@ Expected<LutResult> LutSolver::solve(const float *w, int64_t n,
         return Status();
       },
       [&](const LutRows &rows) {
-        std::copy(rows.codes, rows.codes + rows.count * k,
-                  result.codes.begin() + rows.first * k);
-        std::copy(rows.tables, rows.tables + rows.count * entries,
-                  result.tables.begin() + rows.first * entries);
-        std::copy(rows.rows, rows.rows + rows.count,
-                  result.rows.begin() + rows.first);
+        int64_t first = rows.first, tables = (rows.count + tile - 1) / tile;
+        std::copy_n(rows.codes, rows.count * k,
+                    result.codes.begin() + first * k);
+        std::copy_n(rows.tables, tables * entries,
+                    result.tables.begin() + first / tile * entries);
+        std::copy_n(rows.scales, rows.count, result.scales.begin() + first);
+        std::copy_n(rows.keptColumns, rows.count * kept,
+                    result.keptColumns.begin() + first * kept);
+        std::copy_n(rows.keptValues, rows.count * kept,
+                    result.keptValues.begin() + first * kept);
+        std::copy_n(rows.rows, rows.count, result.rows.begin() + first);
         return Status();
       },
       progress);
@@ -92,14 +122,18 @@ double LutResult::relativeOutputError() const {
   return quant::relativeOutputError(rows);
 }
 
-void ganq::quant::dequantizeLut(const uint8_t *codes, const float *tables,
-                                int64_t n, int64_t k, int bits, int64_t group,
+void ganq::quant::dequantizeLut(const LutResult &result,
+                                const LutOptions &options, int64_t n, int64_t k,
                                 float *dst) {
-  if (group <= 0 || group > k)
-    group = k;
-  int64_t groups = (k + group - 1) / group, levels = int64_t(1) << bits;
-  for (int64_t row = 0; row != n; ++row)
+  int64_t group = options.group > 0 ? std::min(options.group, k) : k;
+  int64_t groups = (k + group - 1) / group, levels = int64_t(1) << options.bits;
+  for (int64_t row = 0; row != n; ++row) {
+    const float *tables =
+        result.tables.data() + row / options.rows * groups * levels;
     for (int64_t j = 0; j != k; ++j)
-      dst[row * k + j] =
-          tables[(row * groups + j / group) * levels + codes[row * k + j]];
+      dst[row * k + j] = result.scales[row] *
+                         tables[j / group * levels + result.codes[row * k + j]];
+    for (int64_t i = row * options.kept; i != (row + 1) * options.kept; ++i)
+      dst[row * k + result.keptColumns[i]] = result.keptValues[i];
+  }
 }

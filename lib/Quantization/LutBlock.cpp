@@ -4,13 +4,11 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Half.h"
 #include "Kernels.h"
+#include "LutKept.h"
 #include "LutProblem.h"
-#include "LutStarts.h"
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 using namespace ganq::quant;
 
@@ -20,8 +18,10 @@ static constexpr int64_t blockColumns = 128;
 /// than the least gain.
 static constexpr double leastShare = 0.02, leastGain = 1e-4;
 
-LutBlock::LutBlock(const LutProblem &problem, int64_t capacity) : p(problem) {
+LutBlock::LutBlock(const LutProblem &problem, int64_t capacity)
+    : output(problem, capacity), p(problem) {
   int64_t most = (capacity + 15) / 16 * 16, levels = p.levels;
+  int64_t mostTiles = (capacity + p.options.rows - 1) / p.options.rows;
   int64_t groups = static_cast<int64_t>(p.groups.size());
   for (AlignedFloats *matrix : {&weight, &error, &gradient})
     matrix->resize(p.k * most);
@@ -30,90 +30,100 @@ LutBlock::LutBlock(const LutProblem &problem, int64_t capacity) : p(problem) {
   table.resize(groups * levels * most);
   bestTable.resize(groups * levels * most);
   thresholds.resize(groups * (levels - 1) * most);
-  for (std::vector<double> *list : {&loss, &bestLoss, &rowScale})
+  for (std::vector<double> *list : {&rowScale, &share, &rowLoss})
     list->resize(most);
+  loss.resize(mostTiles);
+  bestLoss.resize(mostTiles);
+  if (keeps()) {
+    kept.resize(p.k * most);
+    keptAt.resize(p.options.kept * capacity);
+    keptError.resize(p.options.kept * capacity);
+  }
   blockBuffer.resize(std::max(blockColumns, groups > 1 ? p.k : 0) * most);
   rowBuffer.resize(p.k * capacity * (p.correction.empty() ? 1 : 2));
   vector.resize(most);
   rowCodes.resize(p.k * capacity);
-  normal.resize(levels * levels * capacity);
-  slope.resize(levels * most);
-  segments.resize(levels * tileWidth);
-  codes.resize(p.k * capacity);
-  tables.resize(groups * levels * capacity);
-  reports.resize(capacity);
+  normal.resize((levels + 1) * (levels + 1) * mostTiles);
+  slope.resize((levels + 1) * mostTiles);
+  segments.resize((levels + 1) * tileWidth);
 }
 
 void LutBlock::load(const float *w) {
-  int64_t k = p.k;
+  int64_t k = p.k, tileRows = p.options.rows;
   const float *rows = p.target(w, count, rowBuffer.data());
-  // Powers of two bring rows of any size into the same range, exactly.
   std::fill(weight.begin(), weight.end(), 0.0f);
   std::fill(rowScale.begin(), rowScale.end(), 1.0);
-  for (int64_t r = 0; r != count; ++r) {
-    float most = 0;
-    for (int64_t j = 0; j != k; ++j)
-      most = std::max(most, std::fabs(rows[r * k + j]));
-    int exponent = 0;
-    if (most > 0)
-      std::frexp(most, &exponent);
-    rowScale[r] = std::ldexp(1.0, exponent);
-    for (int64_t j = 0; j != k; ++j)
-      weight[j * lanes + r] = std::ldexp(rows[r * k + j], -exponent);
+  std::fill(share.begin(), share.end(), 1.0);
+  if (hasScale(p.options.entry) && tileRows > 1) {
+    // Rows of any size have much the same table.
+    for (int64_t r = 0; r != count; ++r) {
+      double sum = 0;
+      for (int64_t j = 0; j != k; ++j)
+        sum += static_cast<double>(rows[r * k + j]) * rows[r * k + j];
+      if (sum > 0)
+        rowScale[r] = std::sqrt(sum / static_cast<double>(k));
+    }
+  } else {
+    // Powers of two bring tables of any size into the same range, exactly.
+    for (int64_t first = 0; first < count; first += tileRows) {
+      int64_t last = std::min(first + tileRows, count);
+      float most = 0;
+      for (int64_t i = first * k; i != last * k; ++i)
+        most = std::max(most, std::fabs(rows[i]));
+      int exponent = 0;
+      if (most > 0)
+        std::frexp(most, &exponent);
+      std::fill(rowScale.begin() + first, rowScale.begin() + last,
+                std::ldexp(1.0, exponent));
+    }
+  }
+  for (int64_t first = 0; first < count; first += tileRows) {
+    int64_t last = std::min(first + tileRows, count);
+    double most =
+        *std::max_element(rowScale.begin() + first, rowScale.begin() + last);
+    for (int64_t r = first; r != last; ++r) {
+      share[r] = rowScale[r] / most * (rowScale[r] / most);
+      for (int64_t j = 0; j != k; ++j)
+        weight[j * lanes + r] =
+            static_cast<float>(rows[r * k + j] / rowScale[r]);
+    }
   }
 }
 
-template <typename Start> void LutBlock::start(Start make) {
+void LutBlock::chooseKept() {
+  if (!keeps())
+    return;
   std::vector<float> values(p.k);
-  std::vector<double> entries(p.levels);
-  std::fill(table.begin(), table.end(), 0.0f);
-  for (size_t g = 0; g != p.groups.size(); ++g) {
-    auto [begin, end, index] = p.groups[g];
-    float *out = groupTable(static_cast<int64_t>(g));
-    for (int64_t r = 0; r != count; ++r) {
-      for (int64_t j = begin; j != end; ++j)
-        values[j - begin] = weight[j * lanes + r];
-      make(values.data(), p.curvature.data() + begin, end - begin,
-           entries.data());
-      for (int64_t t = 0; t != p.levels; ++t)
-        out[t * lanes + r] = static_cast<float>(entries[t]);
-    }
+  std::fill(kept.begin(), kept.end(), 0);
+  std::fill(keptError.begin(), keptError.end(), 0.0f);
+  for (int64_t r = 0; r != count; ++r) {
+    int32_t *columns = keptAt.data() + r * p.options.kept;
+    for (int64_t j = 0; j != p.k; ++j)
+      values[j] = weight[j * lanes + r];
+    if (improves())
+      chooseFarthest(values.data(), p.curvature.data(), p.k, p.options.kept,
+                     columns);
+    else
+      chooseTails(values.data(), p.k, p.options.kept, columns);
+    for (int64_t i = 0; i != p.options.kept; ++i)
+      kept[columns[i] * lanes + r] = 1;
   }
 }
 
-void LutBlock::setThresholds() {
-  int64_t groups = static_cast<int64_t>(p.groups.size());
-  for (int64_t g = 0; g != groups; ++g) {
-    const float *in = groupTable(g);
-    float *out = thresholds.data() + g * (p.levels - 1) * lanes;
-    for (int64_t i = 0; i != (p.levels - 1) * lanes; ++i)
-      out[i] = 0.5f * (in[i] + in[i + lanes]);
-  }
+void LutBlock::collectKept() {
+  for (int64_t r = 0; keeps() && r != count; ++r)
+    for (int64_t i = r * p.options.kept; i != (r + 1) * p.options.kept; ++i)
+      keptError[i] = error[keptAt[i] * lanes + r];
 }
 
-void LutBlock::sortTables() {
-  std::vector<std::pair<float, uint8_t>> entries(p.levels);
-  std::vector<uint8_t> rank(p.levels);
-  for (size_t g = 0; g != p.groups.size(); ++g) {
-    float *values = groupTable(static_cast<int64_t>(g));
-    for (int64_t r = 0; r != count; ++r) {
-      bool ascending = true;
-      for (int64_t t = 0; t != p.levels; ++t) {
-        entries[t] = {values[t * lanes + r], static_cast<uint8_t>(t)};
-        ascending &= t == 0 || entries[t - 1].first <= entries[t].first;
-      }
-      if (ascending)
-        continue;
-      std::sort(entries.begin(), entries.end());
-      for (int64_t t = 0; t != p.levels; ++t) {
-        values[t * lanes + r] = entries[t].first;
-        rank[entries[t].second] = static_cast<uint8_t>(t);
-      }
-      for (int64_t j = p.groups[g].begin; j != p.groups[g].end; ++j)
-        code[j * lanes + r] = rank[code[j * lanes + r]];
-    }
-  }
-  setThresholds();
+void LutBlock::blendKept(int64_t column, const float *ideal,
+                         float *values) const {
+  if (!keeps())
+    return;
+  const uint8_t *mark = kept.data() + column * lanes;
+  const float *own = movesKept() ? ideal : weight.data() + column * lanes;
+  for (int64_t r = 0; r != lanes; ++r)
+    values[r] = mark[r] ? own[r] : values[r];
 }
 
 void LutBlock::chooseCodes() {
@@ -136,20 +146,13 @@ void LutBlock::chooseCodes() {
                          error.data() + first * lanes, j - first, lanes, v);
         chooseLevels(v, values, limits, p.levels, lanes,
                      code.data() + j * lanes, vector.data());
+        blendKept(j, v, vector.data());
         for (int64_t r = 0; r != lanes; ++r)
           error[j * lanes + r] = vector[r] - weight[j * lanes + r];
       }
     }
   }
-}
-
-void LutBlock::chooseNearest() {
-  for (size_t g = 0; g != p.groups.size(); ++g)
-    for (int64_t j = p.groups[g].begin; j != p.groups[g].end; ++j)
-      chooseLevels(weight.data() + j * lanes,
-                   groupTable(static_cast<int64_t>(g)),
-                   thresholds.data() + g * (p.levels - 1) * lanes, p.levels,
-                   lanes, code.data() + j * lanes, vector.data());
+  collectKept();
 }
 
 void LutBlock::setError() {
@@ -161,6 +164,9 @@ void LutBlock::setError() {
         error[i] = values[code[i] * lanes + r] - weight[i];
       }
   }
+  for (int64_t r = 0; keeps() && r != count; ++r)
+    for (int64_t i = r * p.options.kept; i != (r + 1) * p.options.kept; ++i)
+      error[keptAt[i] * lanes + r] = keptError[i];
 }
 
 void LutBlock::setGradient() {
@@ -169,114 +175,11 @@ void LutBlock::setGradient() {
 }
 
 void LutBlock::setLoss() {
+  std::fill(rowLoss.begin(), rowLoss.end(), 0.0);
+  addInner(error.data(), gradient.data(), nullptr, p.k, lanes, rowLoss.data());
   std::fill(loss.begin(), loss.end(), 0.0);
-  addInner(error.data(), gradient.data(), nullptr, p.k, lanes, loss.data());
-}
-
-/// Solves A x = -b for the levels in use by a Cholesky factorisation in place;
-/// x replaces b. Levels that depend on others stay as they are (x = 0).
-static void solveNormal(double *a, double *b, int64_t levels, int64_t stride,
-                        double *x) {
-  std::vector<int64_t> live;
-  double trace = 0;
-  for (int64_t t = 0; t != levels; ++t) {
-    x[t] = 0;
-    trace += a[t * levels + t];
-    if (a[t * levels + t] > 0)
-      live.push_back(t);
-  }
-  int64_t m = static_cast<int64_t>(live.size());
-  double least = 1e-10 * trace / static_cast<double>(std::max<int64_t>(m, 1));
-  for (int64_t i = 0; i != m; ++i) {
-    double *row = a + live[i] * levels;
-    double sum = -b[live[i] * stride];
-    for (int64_t j = 0; j <= i; ++j) {
-      const double *other = a + live[j] * levels;
-      double entry = row[live[j]];
-      for (int64_t u = 0; u != j; ++u)
-        entry -= row[u] * other[u];
-      // The factor's row overwrites columns 0..i, read at or after live[j] >=
-      // j.
-      if (j != i) {
-        row[j] = other[j] > 0 ? entry / other[j] : 0;
-        sum -= row[j] * x[j];
-      } else {
-        row[j] = entry > least ? std::sqrt(entry) : 0;
-        x[i] = row[j] > 0 ? sum / row[j] : 0;
-      }
-    }
-  }
-  for (int64_t i = m; i-- != 0;) {
-    const double *row = a + live[i] * levels;
-    x[i] = row[i] > 0 ? x[i] / row[i] : 0;
-    for (int64_t j = 0; j != i; ++j)
-      x[j] -= row[j] * x[i];
-  }
-  for (int64_t t = 0; t != levels; ++t)
-    b[t * stride] = 0;
-  for (int64_t i = 0; i != m; ++i)
-    b[live[i] * stride] = x[i];
-}
-
-void LutBlock::updateTables() {
-  int64_t k = p.k, levels = p.levels;
-  std::vector<double> solution(levels), before(levels);
-  for (int64_t j = 0; j != k; ++j)
-    for (int64_t r = 0; r != count; ++r)
-      rowCodes[r * k + j] = code[j * lanes + r];
-  for (size_t g = 0; g != p.groups.size(); ++g) {
-    const LutProblem::Group &group = p.groups[g];
-    std::fill(slope.begin(), slope.end(), 0.0);
-    for (int64_t j = group.begin; j != group.end; ++j)
-      for (int64_t r = 0; r != count; ++r)
-        slope[code[j * lanes + r] * lanes + r] += gradient[j * lanes + r];
-    std::fill(normal.begin(), normal.end(), 0.0);
-    // A tile stays in the cache for all rows.
-    const float *tile = p.tiles.data() + p.tileStart[g];
-    for (int64_t u = group.begin; u < group.end; u += tileWidth) {
-      int64_t rows = group.end - u, columns = std::min(tileWidth, rows);
-      for (int64_t r = 0; r != count; ++r) {
-        const uint8_t *rowCode = rowCodes.data() + r * k + u;
-        double *matrix = normal.data() + r * levels * levels;
-        std::fill(segments.begin(), segments.end(), 0.0f);
-        addSegments(tile, rowCode, rows, segments.data());
-        for (int64_t t = 0; t != levels; ++t)
-          for (int64_t q = 0; q != columns; ++q)
-            matrix[t * levels + rowCode[q]] += segments[t * tileWidth + q];
-      }
-      tile += rows * tileWidth;
-    }
-    float *values = groupTable(static_cast<int64_t>(g));
-    for (int64_t r = 0; r != count; ++r) {
-      double *matrix = normal.data() + r * levels * levels;
-      for (int64_t t = 0; t != levels; ++t)
-        for (int64_t s = 0; s <= t; ++s) {
-          double sum = matrix[t * levels + s] + matrix[s * levels + t];
-          matrix[t * levels + s] = matrix[s * levels + t] = sum;
-        }
-      double change = 0;
-      for (int64_t t = 0; t != levels; ++t)
-        before[t] = slope[t * lanes + r];
-      solveNormal(matrix, slope.data() + r, levels, lanes, solution.data());
-      for (int64_t t = 0; t != levels; ++t) {
-        values[t * lanes + r] += static_cast<float>(slope[t * lanes + r]);
-        change += slope[t * lanes + r] * before[t];
-      }
-      loss[r] += change;
-    }
-    if (group.end == k)
-      break;
-    // Later groups see what this one gained.
-    for (int64_t j = group.begin; j != group.end; ++j)
-      for (int64_t r = 0; r != lanes; ++r) {
-        double step = r < count ? slope[code[j * lanes + r] * lanes + r] : 0;
-        blockBuffer[(j - group.begin) * lanes + r] = static_cast<float>(step);
-      }
-    p.blas->gemm(false, false, k - group.end, lanes, group.end - group.begin, 1,
-                 p.h.data() + group.end * k + group.begin, k,
-                 blockBuffer.data(), lanes, 1,
-                 gradient.data() + group.end * lanes, lanes);
-  }
+  for (int64_t r = 0; r != count; ++r)
+    loss[r / p.options.rows] += share[r] * rowLoss[r];
 }
 
 void LutBlock::descend(int sweeps) {
@@ -299,6 +202,7 @@ void LutBlock::descend(int sweeps) {
           chooseLevels(step, groupTable(static_cast<int64_t>(g)),
                        thresholds.data() + g * (p.levels - 1) * lanes, p.levels,
                        lanes, chosen.data(), vector.data());
+          blendKept(j, step, vector.data());
           bool columnChanged = false;
           for (int64_t r = 0; r != lanes; ++r) {
             float next = vector[r] - w[r];
@@ -326,16 +230,20 @@ void LutBlock::descend(int sweeps) {
     if (!sweepChanged)
       break;
   }
+  collectKept();
 }
 
 void LutBlock::keepBest() {
+  int64_t tileRows = p.options.rows;
   std::vector<uint8_t> better(lanes);
   bool any = false;
-  for (int64_t r = 0; r != count; ++r) {
-    better[r] = loss[r] < bestLoss[r];
-    any |= better[r] != 0;
-    if (better[r])
-      bestLoss[r] = loss[r];
+  for (int64_t tile = 0; tile != tiles; ++tile) {
+    if (!(loss[tile] < bestLoss[tile]))
+      continue;
+    bestLoss[tile] = loss[tile];
+    any = true;
+    std::fill(better.begin() + tile * tileRows,
+              better.begin() + std::min((tile + 1) * tileRows, count), 1);
   }
   if (!any)
     return;
@@ -350,52 +258,53 @@ void LutBlock::keepBest() {
       int64_t i = t * lanes + r;
       bestTable[i] = better[r] ? table[i] : bestTable[i];
     }
+  for (int64_t r = 0; keeps() && r != count; ++r)
+    if (better[r])
+      std::copy_n(keptError.begin() + r * p.options.kept, p.options.kept,
+                  bestKeptError.begin() + r * p.options.kept);
+}
+
+void LutBlock::restoreBest() {
+  code = bestCode;
+  table = bestTable;
+  keptError = bestKeptError;
+  sortTables();
 }
 
 void LutBlock::alternate() {
-  bool improved = p.options.method == LutMethod::Improved;
-  std::vector<double> before(lanes, INFINITY);
+  std::vector<double> before(tiles, INFINITY);
   for (int iteration = 0; iteration != p.options.iterations; ++iteration) {
     sortTables();
     chooseCodes();
     setGradient();
     setLoss();
     for (int64_t r = 0; r != count; ++r)
-      if (reports[r].initialLoss < 0)
-        reports[r].initialLoss = loss[r];
+      if (output.reports[r].initialLoss < 0)
+        output.reports[r].initialLoss = rowLoss[r] * rowScale[r] * rowScale[r];
     updateTables();
-    if (!improved)
+    if (!improves())
       continue;
     keepBest();
     int64_t gains = 0;
-    for (int64_t r = 0; r != count; ++r) {
-      gains += loss[r] < before[r] * (1 - leastGain);
-      before[r] = std::min(before[r], loss[r]);
+    for (int64_t tile = 0; tile != tiles; ++tile) {
+      gains += loss[tile] < before[tile] * (1 - leastGain);
+      before[tile] = std::min(before[tile], loss[tile]);
     }
-    if (static_cast<double>(gains) < leastShare * static_cast<double>(count) ||
+    if (static_cast<double>(gains) < leastShare * static_cast<double>(tiles) ||
         gains == 0)
       break;
   }
 }
 
 void LutBlock::improve() {
-  auto each = [&](auto make) {
-    start(make);
-    alternate();
-  };
-  int levels = p.levels;
-  each([&](const float *w, const double *, int64_t n, double *t) {
-    compandedStart(w, nullptr, n, levels, t);
-  });
-  each([&](const float *w, const double *c, int64_t n, double *t) {
-    compandedStart(w, c, n, levels, t);
-  });
-  each([&](const float *w, const double *, int64_t n, double *t) {
-    quantileStart(w, n, levels, t);
-  });
-  each([&](const float *w, const double *, int64_t n, double *t) {
-    kMeansStart(w, n, levels, t);
-  });
+  startCompanded(/*weighted=*/false);
+  alternate();
+  startCompanded(/*weighted=*/true);
+  alternate();
+  startQuantiles();
+  alternate();
+  startKMeans();
+  alternate();
   for (int round = 0; round != p.options.descentRounds; ++round) {
     restoreBest();
     setError();
@@ -409,37 +318,31 @@ void LutBlock::improve() {
   restoreBest();
 }
 
-void LutBlock::restoreBest() {
-  code = bestCode;
-  table = bestTable;
-  sortTables();
-}
-
 Status LutBlock::finish(int64_t first) {
+  constexpr int roundedRounds = 2;
   int64_t k = p.k, levels = p.levels;
   int64_t groups = static_cast<int64_t>(p.groups.size());
-  bool half = p.options.halfTables;
-  for (int64_t i = 0; i != groups * levels; ++i)
-    for (int64_t r = 0; r != count; ++r) {
-      double scale = rowScale[r];
-      auto value = static_cast<float>(table[i * lanes + r] * scale);
-      float rounded = half ? roundToHalf(value) : value;
-      if (!std::isfinite(rounded))
-        return Status::error("expected table values in fp16's range (below "
-                             "65520), but got " +
-                             std::to_string(value) + " for row " +
-                             std::to_string(first + r) + "; use fp32 tables");
-      table[i * lanes + r] = static_cast<float>(rounded / scale);
-    }
-  setThresholds();
-  if (p.options.method == LutMethod::KMeans)
-    chooseNearest();
+  LutEntry entry = p.options.entry;
   setError();
-  if (p.options.method == LutMethod::Improved && half) {
-    setGradient();
-    descend(p.options.descentSweeps);
-  }
+  if (Status status = roundTables(first); !status.ok())
+    return status;
+  bool coarse = entry != LutEntry::Float32 && entry != LutEntry::Float16;
+  if (!improves() && coarse)
+    chooseCodes();
+  setError();
   setGradient();
+  if (improves() && entry != LutEntry::Float32) {
+    descend(p.options.descentSweeps);
+    for (int round = 0; coarse && round != roundedRounds; ++round) {
+      setGradient();
+      updateTables(/*rounded=*/true);
+      sortTables();
+      setError();
+      setGradient();
+      descend(p.options.descentSweeps);
+    }
+    setGradient();
+  }
   setLoss();
 
   std::vector<double> undamped(lanes), energy(lanes), dampedWeight(lanes);
@@ -450,51 +353,74 @@ Status LutBlock::finish(int64_t first) {
   p.blas->gemm(false, false, k, lanes, k, 1, p.h.data(), k, weight.data(),
                lanes, 0, gradient.data(), lanes);
   addInner(weight.data(), gradient.data(), nullptr, k, lanes, energy.data());
+  writeKept();
   for (int64_t r = 0; r != count; ++r) {
     double unit = p.damping.meanDiagonal * rowScale[r] * rowScale[r];
-    LutRowReport &report = reports[r];
-    report.loss = unit * loss[r];
-    report.initialLoss =
-        unit * (report.initialLoss < 0 ? loss[r] : report.initialLoss);
-    report.outputError = unit * std::max(loss[r] - undamped[r], 0.0);
+    LutRowReport &report = output.reports[r];
+    report.loss = unit * rowLoss[r];
+    report.initialLoss = report.initialLoss < 0
+                             ? report.loss
+                             : p.damping.meanDiagonal * report.initialLoss;
+    report.outputError = unit * std::max(rowLoss[r] - undamped[r], 0.0);
     report.outputEnergy = unit * std::max(energy[r] - dampedWeight[r], 0.0);
+    output.scales[r] = hasScale(entry) ? static_cast<float>(rowScale[r]) : 1.0f;
     for (int64_t j = 0; j != k; ++j)
-      codes[r * k + p.order[j]] = code[j * lanes + r];
-    for (int64_t g = 0; g != groups; ++g)
+      output.codes[r * k + p.order[j]] = code[j * lanes + r];
+    for (int64_t g = 0; g != groups && r % p.options.rows == 0; ++g)
       for (int64_t t = 0; t != levels; ++t)
-        tables[(r * groups + p.groups[g].index) * levels + t] =
-            static_cast<float>(groupTable(g)[t * lanes + r] * rowScale[r]);
+        output
+            .tables[(r / p.options.rows * groups + p.groups[g].index) * levels +
+                    t] = groupTable(g)[t * lanes + r] * entryUnit(r);
   }
   return {};
+}
+
+void LutBlock::writeKept() {
+  int64_t perRow = p.options.kept;
+  std::vector<std::pair<int64_t, float>> values(perRow);
+  for (int64_t r = 0; keeps() && r != count; ++r) {
+    size_t group = 0;
+    for (int64_t i = 0; i != perRow; ++i) {
+      int64_t j = keptAt[r * perRow + i], at = j * lanes + r;
+      while (p.groups[group].end <= j)
+        ++group;
+      // The code that leaves the least difference to store.
+      float value = weight[at] + error[at];
+      const float *limits =
+          thresholds.data() + group * (p.levels - 1) * lanes + r;
+      code[at] = 0;
+      for (int64_t t = 0; t != p.levels - 1; ++t)
+        code[at] += value > limits[t * lanes];
+      values[i] = {p.order[j], static_cast<float>(value * rowScale[r])};
+    }
+    std::sort(values.begin(), values.end());
+    for (int64_t i = 0; i != perRow; ++i) {
+      output.keptColumns[r * perRow + i] =
+          static_cast<int32_t>(values[i].first);
+      output.keptValues[r * perRow + i] = values[i].second;
+    }
+  }
 }
 
 Status LutBlock::solve(const float *w, int64_t first, int64_t rows) {
   count = rows;
   lanes = (rows + 15) / 16 * 16;
+  tiles = (rows + p.options.rows - 1) / p.options.rows;
   if (Status status = checkWeights(w, first, rows, p.k); !status.ok())
     return status;
   load(w);
+  chooseKept();
+  bestKeptError = keptError;
   std::fill(bestLoss.begin(), bestLoss.end(), INFINITY);
   std::fill(code.begin(), code.end(), 0);
-  for (LutRowReport &report : reports)
+  for (LutRowReport &report : output.reports)
     report = {-1, 0, 0, 0};
-  int levels = p.levels;
-  switch (p.options.method) {
-  case LutMethod::Improved:
+  if (improves()) {
     improve();
-    break;
-  case LutMethod::Literal:
-    start([&](const float *values, const double *, int64_t n, double *t) {
-      linearStart(values, n, levels, t);
-    });
+  } else {
+    startLinear();
     alternate();
     sortTables();
-    break;
-  case LutMethod::KMeans:
-    start([&](const float *values, const double *, int64_t n, double *t) {
-      kMeansStart(values, n, levels, t);
-    });
-    break;
   }
   return finish(first);
 }

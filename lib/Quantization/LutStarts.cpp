@@ -7,17 +7,50 @@
 #include "LutStarts.h"
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <utility>
 #include <vector>
 
 using namespace ganq::quant;
 
-static std::vector<double> sorted(const float *w, int64_t count) {
-  std::vector<double> values(w, w + count);
-  std::sort(values.begin(), values.end());
+/// By 11 bits at a time, in an order of bits that is the order of floats.
+static void radixSort(std::vector<float> &values) {
+  constexpr int digits = 11, radix = 1 << digits, passes = 3;
+  size_t count = values.size();
+  std::vector<uint32_t> keys(count), other(count);
+  std::vector<uint32_t> offsets(passes * radix);
+  for (size_t i = 0; i != count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, &values[i], sizeof(bits));
+    keys[i] = bits ^ (bits >> 31 ? 0xFFFFFFFFu : 0x80000000u);
+    for (int pass = 0; pass != passes; ++pass)
+      ++offsets[pass * radix + (keys[i] >> pass * digits) % radix];
+  }
+  for (int pass = 0; pass != passes; ++pass) {
+    uint32_t *offset = offsets.data() + pass * radix, sum = 0;
+    for (int digit = 0; digit != radix; ++digit)
+      sum += std::exchange(offset[digit], sum);
+    for (uint32_t key : keys)
+      other[offset[(key >> pass * digits) % radix]++] = key;
+    keys.swap(other);
+  }
+  for (size_t i = 0; i != count; ++i) {
+    uint32_t bits = keys[i] ^ (keys[i] >> 31 ? 0x80000000u : 0xFFFFFFFFu);
+    std::memcpy(&values[i], &bits, sizeof(bits));
+  }
+}
+
+static std::vector<float> sorted(const float *w, int64_t count) {
+  constexpr int64_t few = 512;
+  std::vector<float> values(w, w + count);
+  if (count < few)
+    std::sort(values.begin(), values.end());
+  else
+    radixSort(values);
   return values;
 }
 
-static void quantiles(const std::vector<double> &values, int levels,
+static void quantiles(const std::vector<float> &values, int levels,
                       double *table) {
   auto last = static_cast<double>(values.size() - 1);
   for (int t = 0; t != levels; ++t) {
@@ -25,7 +58,8 @@ static void quantiles(const std::vector<double> &values, int levels,
     auto below = static_cast<size_t>(at);
     size_t above = std::min(below + 1, values.size() - 1);
     double part = at - static_cast<double>(below);
-    table[t] = values[below] + part * (values[above] - values[below]);
+    double low = values[below], high = values[above];
+    table[t] = low + part * (high - low);
   }
 }
 
@@ -44,7 +78,7 @@ void ganq::quant::quantileStart(const float *w, int64_t count, int levels,
 void ganq::quant::kMeansStart(const float *w, int64_t count, int levels,
                               double *table) {
   constexpr int iterations = 15;
-  std::vector<double> values = sorted(w, count);
+  std::vector<float> values = sorted(w, count);
   quantiles(values, levels, table);
   std::vector<double> sums(values.size() + 1);
   for (size_t i = 0; i != values.size(); ++i)

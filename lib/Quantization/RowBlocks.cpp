@@ -25,7 +25,7 @@ double ganq::quant::relativeOutputError(const std::vector<RowReport> &rows) {
 Status ganq::quant::solveInBlocks(
     int64_t n, int64_t k, unsigned threads,
     const std::function<RowWorker(int64_t capacity)> &make,
-    const ReadRows &read, const Progress &progress) {
+    const ReadRows &read, const Progress &progress, int64_t tile) {
   if (n < 1)
     return Status::error("expected at least one row, but got " +
                          std::to_string(n));
@@ -34,7 +34,8 @@ Status ganq::quant::solveInBlocks(
     return library.status();
   // The rows are shared out, so each product runs on its own thread.
   (*library)->setThreads(1);
-  int64_t capacity = std::min(blockRows, n), next = 0, done = 0;
+  int64_t capacity = std::min((blockRows + tile - 1) / tile * tile, n);
+  int64_t next = 0, done = 0;
   Status result;
   std::mutex mutex;
   auto work = [&] {

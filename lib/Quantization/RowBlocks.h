@@ -23,11 +23,13 @@ struct RowWorker {
   std::function<Status(int64_t first, int64_t count)> write;
 };
 
-/// Solves n rows in blocks of blockRows, a worker per thread. Blocks are the
-/// same whatever the number of threads.
+/// Solves n rows in blocks of blockRows (and as many more as make whole tiles
+/// of `tile` rows), a worker per thread. Blocks are the same whatever the
+/// number of threads.
 Status solveInBlocks(int64_t n, int64_t k, unsigned threads,
                      const std::function<RowWorker(int64_t capacity)> &make,
-                     const ReadRows &read, const Progress &progress);
+                     const ReadRows &read, const Progress &progress,
+                     int64_t tile = 1);
 
 } // namespace ganq::quant
 

@@ -94,7 +94,7 @@ TEST(Lut, FirstIterationEqualsTheFormula) {
   options.bits = 3;
   options.method = LutMethod::Literal;
   options.iterations = 1;
-  options.halfTables = false;
+  options.entry = LutEntry::Float32;
   Expected<LutResult> result = solve(options, layer);
   ASSERT_TRUE(result.ok()) << result.message();
   for (int i = 0; i != goldenN; ++i) {
@@ -115,7 +115,7 @@ TEST(Lut, LiteralMatchesThePrototype) {
   LutOptions options;
   options.bits = 3;
   options.method = LutMethod::Literal;
-  options.halfTables = false;
+  options.entry = LutEntry::Float32;
   Expected<LutResult> result = solve(options, goldenLayer());
   ASSERT_TRUE(result.ok()) << result.message();
   for (int i = 0; i != goldenN; ++i)
@@ -142,7 +142,7 @@ TEST(Lut, CloseToTheBestOfAllAssignments) {
     Layer layer = makeLayer(n, k, 40, 11 + bits);
     LutOptions options;
     options.bits = bits;
-    options.halfTables = false;
+    options.entry = LutEntry::Float32;
     Expected<LutResult> result = solve(options, layer);
     ASSERT_TRUE(result.ok()) << result.message();
     std::vector<double> h = damp(layer.gram.h, k, options.ridge);
@@ -197,7 +197,7 @@ TEST(Lut, MoreWorkIsNoWorse) {
   Layer layer = makeLayer(30, 70, 300, 31);
   LutOptions options;
   options.bits = 3;
-  options.halfTables = false;
+  options.entry = LutEntry::Float32;
   options.descentRounds = 0;
   double before = INFINITY;
   auto check = [&](const char *what) {
@@ -230,8 +230,7 @@ TEST(Lut, ReportsAgreeWithTheResult) {
     Expected<LutResult> result = solve(options, layer);
     ASSERT_TRUE(result.ok()) << result.message();
     std::vector<float> v(layer.w.size());
-    dequantizeLut(result->codes.data(), result->tables.data(), layer.n, layer.k,
-                  options.bits, group, v.data());
+    dequantizeLut(*result, options, layer.n, layer.k, v.data());
     std::vector<double> e(layer.k);
     for (int64_t row = 0; row != layer.n; ++row) {
       for (int64_t j = 0; j != layer.k; ++j)
@@ -310,8 +309,7 @@ TEST(Lut, OddLayers) {
     Expected<LutResult> result = solver->solve(w.data(), 5);
     ASSERT_TRUE(result.ok()) << result.message();
     std::vector<float> v(25);
-    dequantizeLut(result->codes.data(), result->tables.data(), 5, 5, 3, 0,
-                  v.data());
+    dequantizeLut(*result, options, 5, 5, v.data());
     // Evenly spaced levels need not hit five distinct values at once.
     for (int i = 0; i != 20; ++i)
       EXPECT_NEAR(v[i], w[i], 1e-3) << i;

@@ -7,26 +7,258 @@
 #include "../Pack.h"
 #include "ganq/Quantization/Lut.h"
 #include "ganq/Schemes/SchemeSolver.h"
+#include "llvm/ADT/APFloat.h"
 #include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/FormatVariadic.h"
+#include <algorithm>
+#include <numeric>
 
 using namespace mlir;
 using namespace ganq;
+using ganq::quant::Damping;
+using ganq::quant::LutEntry;
+using ganq::quant::LutMethod;
+using ganq::quant::LutOptions;
+using ganq::quant::LutRows;
+using ganq::quant::LutSolver;
+using ganq::quant::Status;
 
 static llvm::Error makeError(const llvm::Twine &message) {
   return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
 }
 
-static std::string describe(const ganq::quant::Damping &damping) {
-  std::string note;
+/// Damping out of the ordinary, and tables that are larger than the codes.
+static std::string describe(LutAttr scheme, int64_t n, int64_t k,
+                            const Damping &damping) {
+  SmallVector<std::string> notes;
   if (damping.deadColumns)
-    note = std::to_string(damping.deadColumns) + " inputs were always zero";
+    notes.push_back(std::to_string(damping.deadColumns) +
+                    " inputs were always zero");
   if (damping.diagonalDominance)
-    note += std::string(note.empty() ? "" : "; ") +
-            "Gram matrix made diagonally dominant";
-  return note;
+    notes.push_back("Gram matrix made diagonally dominant");
+  SmallVector<SchemeComponent> components = scheme.getComponents(n, k);
+  auto bitsPerWeight = [&](int component) {
+    RankedTensorType type = components[component].type;
+    return static_cast<double>(type.getNumElements() *
+                               type.getElementTypeBitWidth()) /
+           static_cast<double>(n * k);
+  };
+  double codes = bitsPerWeight(0), tables = bitsPerWeight(1);
+  if (tables > codes)
+    notes.push_back(llvm::formatv("tables take {0:F1} bits per weight, codes "
+                                  "{1:F1}: larger groups, tables shared by "
+                                  "rows or fewer bits store less",
+                                  tables, codes)
+                        .str());
+  return llvm::join(notes, "; ");
+}
+
+static LutEntry getEntry(LutAttr scheme) {
+  Type type = scheme.getEntry();
+  if (type.isBF16())
+    return LutEntry::BFloat16;
+  if (type.isInteger(8))
+    return LutEntry::Int8;
+  return isa<Float8E4M3FNType>(type) ? LutEntry::Float8 : LutEntry::Float16;
+}
+
+static const llvm::fltSemantics &getSemantics(Type type) {
+  return cast<FloatType>(type).getFloatSemantics();
+}
+
+/// Stores `value`, which is one of the entry type's, as element `index`.
+static void storeEntry(Type type, std::vector<char> &bytes, int64_t index,
+                       float value) {
+  if (type.isF16())
+    return storeHalf(bytes, index, value);
+  if (type.isInteger(8)) {
+    bytes[index] = static_cast<char>(static_cast<int8_t>(value));
+    return;
+  }
+  llvm::APFloat rounded(value);
+  bool lossy;
+  rounded.convert(getSemantics(type), llvm::APFloat::rmNearestTiesToEven,
+                  &lossy);
+  uint64_t bits = rounded.bitcastToAPInt().getZExtValue();
+  int64_t size = type.getIntOrFloatBitWidth() / 8;
+  std::memcpy(bytes.data() + index * size, &bits, size);
+}
+
+static float loadEntry(Type type, ArrayRef<char> bytes, int64_t index) {
+  if (type.isF16())
+    return loadHalf(bytes, index);
+  if (type.isInteger(8))
+    return static_cast<int8_t>(bytes[index]);
+  unsigned width = type.getIntOrFloatBitWidth();
+  uint64_t bits = 0;
+  std::memcpy(&bits, bytes.data() + index * (width / 8), width / 8);
+  return llvm::APFloat(getSemantics(type), llvm::APInt(width, bits))
+      .convertToFloat();
 }
 
 namespace {
+
+/// Where a scheme's components are, and access to their elements.
+struct Storage {
+  LutAttr scheme;
+  int64_t n, k;
+  int64_t group, groups;
+  CodeLayout layout;
+
+  Storage(LutAttr scheme, int64_t n, int64_t k)
+      : scheme(scheme), n(n), k(k),
+        group(scheme.getGroup() ? scheme.getGroup() : k),
+        groups(llvm::divideCeil(k, group)), layout(scheme.getBits(), n, k) {}
+
+  int64_t tableRow(int64_t row) const { return row / scheme.getRows(); }
+  int64_t entriesPerTable() const { return groups << scheme.getBits(); }
+  int scaleIndex() const { return 2; }
+  int sparseIndex() const { return scheme.hasScale() ? 3 : 2; }
+
+  /// The values of a row that its codes and tables stand for.
+  template <typename Bytes>
+  void decodeRow(const std::vector<Bytes> &components, int64_t row,
+                 float *out) const {
+    auto *codes = reinterpret_cast<const uint8_t *>(components[0].data());
+    SmallVector<float> table(entriesPerTable());
+    float scale =
+        scheme.hasScale() ? loadHalf(components[scaleIndex()], row) : 1;
+    for (auto [index, value] : llvm::enumerate(table))
+      value = scale * loadEntry(scheme.getEntry(), components[1],
+                                tableRow(row) * entriesPerTable() + index);
+    for (int64_t column = 0; column < k; ++column)
+      out[column] = table[((column / group) << scheme.getBits()) +
+                          layout.extract(codes, row, column)];
+  }
+};
+
+/// The part of a weight that is added to what the tables stand for.
+class SparsePart {
+public:
+  SparsePart(const Storage &storage)
+      : storage(storage), perRow(storage.scheme.getOutliersPerRow(storage.k)),
+        columns(storage.n * perRow), values(storage.n * perRow),
+        errors(storage.n) {}
+
+  int64_t getPerRow() const { return perRow; }
+
+  /// Takes the kept values of solved rows.
+  void add(const LutRows &rows) {
+    for (int64_t row = 0; row < rows.count; ++row)
+      errors[rows.first + row] = rows.rows[row].outputError;
+    std::copy_n(rows.keptColumns, rows.count * perRow,
+                columns.begin() + rows.first * perRow);
+    std::copy_n(rows.keptValues, rows.count * perRow,
+                values.begin() + rows.first * perRow);
+  }
+
+  /// The rows of the greatest output error, which are kept whole; their share
+  /// of `error` is taken off.
+  std::vector<bool> chooseRows(double &error) const {
+    std::vector<int64_t> order(storage.n);
+    std::iota(order.begin(), order.end(), 0);
+    llvm::sort(order, [&](int64_t a, int64_t b) {
+      return errors[a] != errors[b] ? errors[a] > errors[b] : a < b;
+    });
+    std::vector<bool> whole(storage.n);
+    for (int64_t row :
+         ArrayRef(order).take_front(storage.scheme.getFullRows())) {
+      whole[row] = true;
+      error -= errors[row];
+    }
+    return whole;
+  }
+
+  /// Packs the sparse part once all codes and tables are. `readTarget` gives a
+  /// row of the target.
+  llvm::Error
+  pack(const std::vector<bool> &whole,
+       llvm::function_ref<llvm::Error(int64_t row, float *out)> readTarget,
+       std::vector<std::vector<char>> &components) const {
+    int64_t n = storage.n, k = storage.k;
+    std::vector<float> row(k), dense(k);
+    std::vector<int32_t> all(k);
+    std::iota(all.begin(), all.end(), 0);
+    int32_t position = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      storeStart(components, i, position);
+      ArrayRef<int32_t> at(columns.data() + i * perRow, perRow);
+      ArrayRef<float> kept(values.data() + i * perRow, perRow);
+      if (whole[i]) {
+        if (llvm::Error error = readTarget(i, row.data()))
+          return error;
+        clearDense(components, i);
+        at = all;
+        kept = row;
+      }
+      storage.decodeRow(components, i, dense.data());
+      for (auto [column, value] : llvm::zip_equal(at, kept)) {
+        float difference = value - dense[column];
+        if (!(std::fabs(difference) < 65520))
+          return makeError(llvm::formatv(
+              "expected kept values in fp16's range (below 65520), but got {0} "
+              "in row {1}, column {2}; scale the weight down",
+              value, i, column));
+        storeColumn(components, position, column);
+        storeHalf(components[storage.sparseIndex() + 2], position, difference);
+        ++position;
+      }
+    }
+    storeStart(components, n, position);
+    return llvm::Error::success();
+  }
+
+  /// Adds the sparse part to decoded rows.
+  static void decode(const Storage &storage,
+                     ArrayRef<ArrayRef<char>> components, float *out) {
+    ArrayRef<char> starts = components[storage.sparseIndex()];
+    ArrayRef<char> columns = components[storage.sparseIndex() + 1];
+    ArrayRef<char> values = components[storage.sparseIndex() + 2];
+    auto load = [](ArrayRef<char> bytes, int64_t index, size_t size) {
+      uint32_t value = 0;
+      std::memcpy(&value, bytes.data() + index * size, size);
+      return value;
+    };
+    size_t size = columnSize(storage.k);
+    for (int64_t row = 0; row < storage.n; ++row)
+      for (uint32_t i = load(starts, row, 4); i < load(starts, row + 1, 4); ++i)
+        out[row * storage.k + load(columns, i, size)] += loadHalf(values, i);
+  }
+
+private:
+  static size_t columnSize(int64_t k) { return k <= 65536 ? 2 : 4; }
+
+  void storeStart(std::vector<std::vector<char>> &components, int64_t row,
+                  int32_t position) const {
+    std::memcpy(components[storage.sparseIndex()].data() + row * 4, &position,
+                4);
+  }
+
+  void storeColumn(std::vector<std::vector<char>> &components, int64_t position,
+                   int32_t column) const {
+    size_t size = columnSize(storage.k);
+    std::memcpy(components[storage.sparseIndex() + 1].data() + position * size,
+                &column, size);
+  }
+
+  /// Makes what the tables stand for zero in a row, where no other row's
+  /// tables change with it.
+  void clearDense(std::vector<std::vector<char>> &components,
+                  int64_t row) const {
+    if (storage.scheme.hasScale()) {
+      storeHalf(components[storage.scaleIndex()], row, 0);
+    } else if (storage.scheme.getRows() == 1) {
+      int64_t size = storage.entriesPerTable() * sizeof(uint16_t);
+      std::fill_n(components[1].begin() + row * size, size, 0);
+    }
+  }
+
+  const Storage &storage;
+  int64_t perRow;
+  std::vector<int32_t> columns;
+  std::vector<float> values;
+  std::vector<double> errors;
+};
 
 struct LutSolverModel
     : SchemeSolverInterface::ExternalModel<LutSolverModel, LutAttr> {
@@ -37,41 +269,51 @@ struct LutSolverModel
   llvm::Expected<QuantizedWeight> quantize(Attribute attr,
                                            const WeightProblem &problem,
                                            const SolverOptions &options) const {
-    auto scheme = cast<LutAttr>(attr);
+    Storage storage(cast<LutAttr>(attr), problem.n, problem.k);
+    LutAttr scheme = storage.scheme;
     int64_t n = problem.n, k = problem.k;
-    ganq::quant::LutOptions lut;
+    SparsePart sparse(storage);
+    LutOptions lut;
     lut.bits = static_cast<int>(scheme.getBits());
     lut.group = scheme.getGroup();
-    lut.method = llvm::StringSwitch<ganq::quant::LutMethod>(options.solver)
-                     .Case("literal", ganq::quant::LutMethod::Literal)
-                     .Case("kmeans", ganq::quant::LutMethod::KMeans)
-                     .Default(ganq::quant::LutMethod::Improved);
-    auto solver = ganq::quant::LutSolver::create(lut, k, problem.gram);
+    lut.rows = scheme.getRows();
+    lut.entry = getEntry(scheme);
+    lut.kept = sparse.getPerRow();
+    lut.alpha = options.alpha;
+    lut.method = llvm::StringSwitch<LutMethod>(options.solver)
+                     .Case("literal", LutMethod::Literal)
+                     .Case("kmeans", LutMethod::KMeans)
+                     .Default(LutMethod::Improved);
+    auto solver = LutSolver::create(lut, k, problem.gram, problem.cross);
     if (!solver.ok())
       return makeError(solver.message());
 
     QuantizedWeight result;
     result.components = allocateComponents(scheme, n, k);
-    CodeLayout layout(scheme.getBits(), n, k);
-    int64_t perRow = solver->groups() << scheme.getBits();
     double error = 0, energy = 0;
     auto read = [&](int64_t first, int64_t count, float *out) {
       llvm::Error failure = problem.readRows(first, count, out);
-      return failure ? ganq::quant::Status::error(
-                           llvm::toString(std::move(failure)))
-                     : ganq::quant::Status();
+      return failure ? Status::error(llvm::toString(std::move(failure)))
+                     : Status();
     };
-    auto write = [&](const ganq::quant::LutRows &rows) {
-      packCodes(layout, result.components[0], rows.first, rows.count, k,
+    auto write = [&](const LutRows &rows) {
+      packCodes(storage.layout, result.components[0], rows.first, rows.count, k,
                 rows.codes);
-      for (int64_t i = 0; i < rows.count * perRow; ++i)
-        storeHalf(result.components[1], rows.first * perRow + i,
-                  rows.tables[i]);
+      int64_t entries = storage.entriesPerTable();
+      int64_t first = storage.tableRow(rows.first) * entries;
+      int64_t count = llvm::divideCeil(rows.count, scheme.getRows()) * entries;
+      for (int64_t i = 0; i < count; ++i)
+        storeEntry(scheme.getEntry(), result.components[1], first + i,
+                   rows.tables[i]);
       for (int64_t row = 0; row < rows.count; ++row) {
+        if (scheme.hasScale())
+          storeHalf(result.components[storage.scaleIndex()], rows.first + row,
+                    rows.scales[row]);
         error += rows.rows[row].outputError;
         energy += rows.rows[row].outputEnergy;
       }
-      return ganq::quant::Status();
+      sparse.add(rows);
+      return Status();
     };
     auto progress = [&](int64_t done, int64_t total) {
       if (options.progress)
@@ -79,27 +321,34 @@ struct LutSolverModel
                          static_cast<double>(total));
       return true;
     };
-    if (ganq::quant::Status status = solver->solve(n, read, write, progress);
-        !status.ok())
+    if (Status status = solver->solve(n, read, write, progress); !status.ok())
       return makeError(status.message());
-    result.relativeError = energy > 0 ? std::sqrt(error / energy) : 0;
-    result.note = describe(solver->damping());
+    if (scheme.hasSparsePart()) {
+      auto readTarget = [&](int64_t row, float *out) -> llvm::Error {
+        if (llvm::Error failure = problem.readRows(row, 1, out))
+          return failure;
+        solver->target(out, 1, out);
+        return llvm::Error::success();
+      };
+      std::vector<bool> whole = sparse.chooseRows(error);
+      if (llvm::Error failure =
+              sparse.pack(whole, readTarget, result.components))
+        return std::move(failure);
+    }
+    result.relativeError =
+        energy > 0 ? std::sqrt(std::max(error, 0.0) / energy) : 0;
+    result.note = describe(scheme, n, k, solver->damping());
     return result;
   }
 
   void decode(Attribute attr, int64_t n, int64_t k,
               ArrayRef<ArrayRef<char>> components, float *out) const {
-    auto scheme = cast<LutAttr>(attr);
-    CodeLayout layout(scheme.getBits(), n, k);
-    const auto *codes = reinterpret_cast<const uint8_t *>(components[0].data());
-    int64_t group = scheme.getGroup() ? scheme.getGroup() : k;
-    int64_t groups = llvm::divideCeil(k, group);
+    Storage storage(cast<LutAttr>(attr), n, k);
+    std::vector<ArrayRef<char>> list = components.vec();
     for (int64_t row = 0; row < n; ++row)
-      for (int64_t column = 0; column < k; ++column)
-        out[row * k + column] =
-            loadHalf(components[1],
-                     ((row * groups + column / group) << scheme.getBits()) +
-                         layout.extract(codes, row, column));
+      storage.decodeRow(list, row, out + row * k);
+    if (storage.scheme.hasSparsePart())
+      SparsePart::decode(storage, components, out);
   }
 };
 
