@@ -116,7 +116,7 @@ struct RaiseMatMulNBits : RewritePattern {
           part.first.source, UnitAttr(), part.second));
     auto product =
         PackedMatmulOp::create(rewriter, op->getLoc(), type, x, components,
-                               bias, Value(), scheme, n, k);
+                               bias, Value(), scheme, n, k, StrategyAttr());
     if (StringRef name = onnx::getNodeName(op); !name.empty())
       product->setAttr("onnx.node", rewriter.getStringAttr(name));
     rewriter.replaceOp(op, product.getResult());
