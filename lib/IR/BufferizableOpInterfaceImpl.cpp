@@ -203,6 +203,7 @@ void ganq::registerBufferizableOpInterfaceExternalModels(
   registry.addExtension(+[](MLIRContext *context, GanqDialect *) {
     MatmulOp::attachInterface<KernelOpModel<MatmulOp>>(*context);
     PackedMatmulOp::attachInterface<KernelOpModel<PackedMatmulOp>>(*context);
+    QuantizeRowsOp::attachInterface<KernelOpModel<QuantizeRowsOp>>(*context);
     RmsNormOp::attachInterface<KernelOpModel<RmsNormOp>>(*context);
     LayerNormOp::attachInterface<KernelOpModel<LayerNormOp>>(*context);
     SwigluOp::attachInterface<KernelOpModel<SwigluOp>>(*context);

@@ -42,6 +42,8 @@ Expected<CpuTarget> CpuTarget::get(StringRef name) {
         sys::getHostCPUName() + "`; choose another cpu than host");
   target.cpu = sys::getHostCPUName().str();
   target.avx512 = all_of(kAvx512Features, has);
+  target.vnni = has(target.avx512 ? "avx512vnni" : "avxvnni");
+  target.popcount = target.avx512 && has("avx512vpopcntdq");
   for (const auto &feature : host)
     target.features.push_back(
         ((feature.second ? "+" : "-") + feature.first()).str());

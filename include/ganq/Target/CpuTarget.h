@@ -19,7 +19,9 @@ struct CpuTarget {
   std::string cpu;
   /// Features to pass to LLVM (`+avx512f`), empty when `cpu` implies them.
   std::vector<std::string> features;
-  bool avx512 = false; ///< F, BW, DQ, VL and CD.
+  bool avx512 = false;   ///< F, BW, DQ, VL and CD.
+  bool vnni = false;     ///< vpdpbusd in the widest registers.
+  bool popcount = false; ///< vpopcntq in the widest registers.
 
   /// Looks up `x86-64-v3`, `x86-64-v4` or `host`. An error names the valid
   /// names; `host` fails on a machine that is below x86-64-v3.

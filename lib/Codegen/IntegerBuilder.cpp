@@ -1,0 +1,230 @@
+//===- IntegerBuilder.cpp - Vectors of codes in kernels -------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "IntegerBuilder.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace ganq;
+
+static constexpr int64_t kBytes = 64;
+
+Value IntegerBuilder::shuffle(Value a, Value b,
+                              function_ref<int64_t(int64_t)> from,
+                              int64_t size) {
+  SmallVector<int64_t> lanes;
+  for (int64_t i = 0; i < size; ++i)
+    lanes.push_back(from(i));
+  return vector::ShuffleOp::create(k.builder, k.loc, a, b, lanes);
+}
+
+Value IntegerBuilder::half(Value vector, int64_t index) {
+  int64_t size = cast<VectorType>(vector.getType()).getNumElements() / 2;
+  return shuffle(
+      vector, vector, [&](int64_t i) { return index * size + i; }, size);
+}
+
+Value IntegerBuilder::asBytes(Value words) {
+  return vector::BitCastOp::create(
+      k.builder, k.loc, VectorType::get({kBytes}, k.builder.getI8Type()),
+      words);
+}
+
+Value IntegerBuilder::loadWords(Value bytes, Value at) {
+  auto type = VectorType::get({kBytes}, k.builder.getI8Type());
+  Value loaded =
+      vector::LoadOp::create(k.builder, k.loc, type, bytes, ValueRange(at));
+  return vector::BitCastOp::create(k.builder, k.loc, k.vecI32, loaded);
+}
+
+Value IntegerBuilder::loadInputs(Value records, Value row, Value at) {
+  auto type = VectorType::get({kBytes / 4}, k.builder.getI8Type());
+  Value loaded = vector::LoadOp::create(k.builder, k.loc, type, records,
+                                        ValueRange{row, at});
+  Value words = vector::BitCastOp::create(
+      k.builder, k.loc, VectorType::get({4}, k.builder.getI32Type()), loaded);
+  return shuffle(words, words, [](int64_t i) { return i % 4; }, 16);
+}
+
+Value IntegerBuilder::loadHeader(Value records, Value row, Value position) {
+  auto type = VectorType::get({4}, k.builder.getI8Type());
+  Value loaded = vector::LoadOp::create(k.builder, k.loc, type, records,
+                                        ValueRange{row, k.mul(position, 4)});
+  Value single = vector::BitCastOp::create(k.builder, k.loc,
+                                           VectorType::get({1}, k.f32), loaded);
+  return vector::ExtractOp::create(k.builder, k.loc, single, 0);
+}
+Value IntegerBuilder::loadHeader(Value records, Value row, int64_t position) {
+  return loadHeader(records, row, k.index(position));
+}
+
+Value IntegerBuilder::andi(Value a, Value b) {
+  return arith::AndIOp::create(k.builder, k.loc, a, b);
+}
+Value IntegerBuilder::ori(Value a, Value b) {
+  return arith::OrIOp::create(k.builder, k.loc, a, b);
+}
+Value IntegerBuilder::addi(Value a, Value b) {
+  return arith::AddIOp::create(k.builder, k.loc, a, b);
+}
+Value IntegerBuilder::subi(Value a, Value b) {
+  return arith::SubIOp::create(k.builder, k.loc, a, b);
+}
+Value IntegerBuilder::muli(Value a, Value b) {
+  return arith::MulIOp::create(k.builder, k.loc, a, b);
+}
+Value IntegerBuilder::shift(Value a, int64_t count, bool isSigned) {
+  if (count == 0)
+    return a;
+  Value by = k.splatInt(static_cast<int32_t>(std::abs(count)));
+  if (count > 0)
+    return arith::ShLIOp::create(k.builder, k.loc, a, by);
+  if (isSigned)
+    return arith::ShRSIOp::create(k.builder, k.loc, a, by);
+  return arith::ShRUIOp::create(k.builder, k.loc, a, by);
+}
+Value IntegerBuilder::splatByte(uint8_t value) {
+  return k.splatInt(static_cast<int32_t>(0x01010101u * value));
+}
+Value IntegerBuilder::toFloat(Value integers) {
+  return arith::SIToFPOp::create(k.builder, k.loc, k.vecF32, integers);
+}
+Value IntegerBuilder::toInteger(Value floats) {
+  return arith::FPToSIOp::create(k.builder, k.loc, k.vecI32, floats);
+}
+
+Value IntegerBuilder::intrinsic(StringRef wide, StringRef narrow,
+                                VectorType result, ArrayRef<Value> args) {
+  auto call = [&](StringRef name, VectorType type, ValueRange operands) {
+    return LLVM::CallIntrinsicOp::create(
+               k.builder, k.loc, type, k.builder.getStringAttr(name), operands)
+        .getResult(0);
+  };
+  if (target.avx512)
+    return call(wide, result, args);
+  auto halfType =
+      VectorType::get({result.getNumElements() / 2}, result.getElementType());
+  Value parts[2];
+  for (int64_t i = 0; i < 2; ++i) {
+    SmallVector<Value> operands;
+    for (Value arg : args)
+      operands.push_back(half(arg, i));
+    parts[i] = call(narrow, halfType, operands);
+  }
+  return shuffle(
+      parts[0], parts[1], [](int64_t i) { return i; }, result.getNumElements());
+}
+
+int64_t IntegerBuilder::getRun() const {
+  // Two products are added at once.
+  int64_t pair = 2 * ((int64_t(1) << bits) - 1) << (activation - 1);
+  return std::max<int64_t>(1, 32767 / pair);
+}
+
+Value IntegerBuilder::dot(Value sums, ArrayRef<Value> weights,
+                          ArrayRef<Value> inputs) {
+  if (target.vnni) {
+    for (auto [weight, input] : llvm::zip_equal(weights, inputs))
+      sums = intrinsic("llvm.x86.avx512.vpdpbusd.512",
+                       "llvm.x86.avx512.vpdpbusd.256", k.vecI32,
+                       {sums, asBytes(weight), asBytes(input)});
+    return sums;
+  }
+  auto pairs = VectorType::get({kBytes / 2}, k.builder.getI16Type());
+  Value ones = arith::ConstantOp::create(
+      k.builder, k.loc, DenseElementsAttr::get(pairs, int16_t(1)));
+  auto products = [&](Value weight, Value input) {
+    return intrinsic("llvm.x86.avx512.pmaddubs.w.512",
+                     "llvm.x86.avx2.pmadd.ub.sw", pairs,
+                     {asBytes(weight), asBytes(input)});
+  };
+  auto widen = [&](Value sum) {
+    sums =
+        addi(sums, intrinsic("llvm.x86.avx512.pmaddw.d.512",
+                             "llvm.x86.avx2.pmadd.wd", k.vecI32, {sum, ones}));
+  };
+  if (bits == 8 && activation == 8) {
+    // Pairs would saturate; the top bit goes by itself.
+    for (auto [weight, input] : llvm::zip_equal(weights, inputs)) {
+      widen(products(andi(weight, splatByte(0x7f)), input));
+      widen(products(andi(weight, splatByte(0x80)), input));
+    }
+    return sums;
+  }
+  size_t run = getRun();
+  for (size_t first = 0; first < weights.size(); first += run) {
+    Value sum;
+    for (size_t i = first; i < std::min(first + run, weights.size()); ++i) {
+      Value product = products(weights[i], inputs[i]);
+      sum = sum ? addi(sum, product) : product;
+    }
+    widen(sum);
+  }
+  return sums;
+}
+
+Value IntegerBuilder::countOnes(Value words) {
+  Value longs = vector::BitCastOp::create(
+      k.builder, k.loc, VectorType::get({8}, k.builder.getI64Type()), words);
+  Value counts = math::CtPopOp::create(k.builder, k.loc, longs);
+  // At most 64 each, so that sums fit the low half of an i64.
+  return vector::BitCastOp::create(k.builder, k.loc, k.vecI32, counts);
+}
+
+Value IntegerBuilder::addPartials(ArrayRef<Value> tiles) {
+  bool isFloat = getElementTypeOrSelf(tiles[0].getType()).isF32();
+  auto addNeighbours = [&](Value a, Value b) {
+    Value even = shuffle(a, b, [](int64_t i) { return 2 * i; }, 16);
+    Value odd = shuffle(a, b, [](int64_t i) { return 2 * i + 1; }, 16);
+    return isFloat ? k.addf(even, odd) : addi(even, odd);
+  };
+  return addNeighbours(addNeighbours(tiles[0], tiles[1]),
+                       addNeighbours(tiles[2], tiles[3]));
+}
+
+Value IntegerBuilder::spread(ArrayRef<Value> rows, bool repeat) {
+  Type type = rows[0].getType();
+  auto four = VectorType::get({4}, type);
+  Value vector = vector::FromElementsOp::create(k.builder, k.loc, four,
+                                                SmallVector<Value>(rows));
+  if (isa<FloatType>(type)) {
+    vector = k.extend(vector);
+  } else {
+    if (!type.isInteger(32))
+      vector = arith::ExtUIOp::create(
+          k.builder, k.loc, VectorType::get({4}, k.builder.getI32Type()),
+          vector);
+    vector = arith::SIToFPOp::create(k.builder, k.loc,
+                                     VectorType::get({4}, k.f32), vector);
+  }
+  if (repeat)
+    return shuffle(vector, vector, [](int64_t i) { return i / 4; }, 16);
+  Value zero = arith::ConstantOp::create(
+      k.builder, k.loc, k.builder.getZeroAttr(vector.getType()));
+  return shuffle(vector, zero, [](int64_t i) { return i % 4 ? 4 : i / 4; }, 16);
+}
+
+Value IntegerBuilder::loadIntegers(Value memref, Value at, Value mask) {
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  auto type = VectorType::get({KernelBuilder::kLanes}, element);
+  Value loaded;
+  if (mask) {
+    Value zero = arith::ConstantOp::create(k.builder, k.loc,
+                                           k.builder.getZeroAttr(type));
+    loaded = vector::MaskedLoadOp::create(k.builder, k.loc, type, memref,
+                                          ValueRange(at), mask, zero);
+  } else {
+    loaded =
+        vector::LoadOp::create(k.builder, k.loc, type, memref, ValueRange(at));
+  }
+  if (element.isInteger(32))
+    return loaded;
+  return arith::ExtUIOp::create(k.builder, k.loc, k.vecI32, loaded);
+}

@@ -1,0 +1,88 @@
+//===- IntegerBuilder.h - Vectors of codes in kernels -----------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Products of integers work on 64 bytes: four rows of a weight times 16
+// columns, as CodeLayout has them, kept as 16 i32 whose bytes are codes. Sums
+// are 16 i32 as well, four for each row. AVX2 takes two registers for each.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_LIB_CODEGEN_INTEGERBUILDER_H
+#define GANQ_LIB_CODEGEN_INTEGERBUILDER_H
+
+#include "KernelBuilder.h"
+
+namespace ganq {
+
+class IntegerBuilder {
+public:
+  using Value = mlir::Value;
+
+  /// For codes of weights in `bits` bits, below 2^bits, and of activations in
+  /// `activation` bits, centered.
+  IntegerBuilder(KernelBuilder &k, const CpuTarget &target, unsigned bits,
+                 unsigned activation)
+      : k(k), target(target), bits(bits), activation(activation) {}
+
+  /// 64 bytes of codes from byte `at` of a buffer.
+  Value loadWords(Value bytes, Value at);
+  /// 16 bytes of records at [row, at], for each of the four rows of a weight.
+  Value loadInputs(Value records, Value row, Value at);
+  /// f32 number `position` of the header of a record.
+  Value loadHeader(Value records, Value row, Value position);
+  Value loadHeader(Value records, Value row, int64_t position);
+
+  // Vectors of 16 i32.
+  Value andi(Value a, Value b);
+  Value ori(Value a, Value b);
+  Value addi(Value a, Value b);
+  Value subi(Value a, Value b);
+  Value muli(Value a, Value b);
+  /// Left for positive counts, else right, keeping the sign if `isSigned`.
+  Value shift(Value a, int64_t count, bool isSigned);
+  /// A byte in all places.
+  Value splatByte(uint8_t value);
+  Value toFloat(Value integers);
+  Value toInteger(Value floats);
+
+  /// sums + for each row the products of bytes of weights and inputs, exactly.
+  /// Weights are unsigned, inputs signed.
+  Value dot(Value sums, mlir::ArrayRef<Value> weights,
+            mlir::ArrayRef<Value> inputs);
+  /// Products whose sum still fits 16 bits, where `dot` makes such sums.
+  int64_t getRun() const;
+  /// Ones in each of 8 i64, from bits in 16 i32.
+  Value countOnes(Value words);
+
+  /// v[i] of the vectors of four tiles, added up by row: 16 sums.
+  Value addPartials(mlir::ArrayRef<Value> tiles);
+
+  /// Scalars, one per row of a tile, repeated for the four sums of the row, or
+  /// followed by zeros.
+  Value spread(mlir::ArrayRef<Value> rows, bool repeat);
+
+  /// `count` elements of a buffer of integers as 16 unsigned i32; all of them
+  /// without a mask.
+  Value loadIntegers(Value memref, Value at, Value mask);
+
+  KernelBuilder &k;
+  const CpuTarget &target;
+
+private:
+  Value shuffle(Value a, Value b, llvm::function_ref<int64_t(int64_t)> from,
+                int64_t size);
+  Value half(Value vector, int64_t index);
+  /// Calls an intrinsic on whole vectors, or on halves with AVX2.
+  Value intrinsic(mlir::StringRef wide, mlir::StringRef narrow,
+                  mlir::VectorType result, mlir::ArrayRef<Value> args);
+  Value asBytes(Value words);
+
+  unsigned bits, activation;
+};
+
+} // namespace ganq
+
+#endif // GANQ_LIB_CODEGEN_INTEGERBUILDER_H
