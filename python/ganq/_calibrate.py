@@ -37,11 +37,12 @@ def calibrate(
     smooth=None,
     shift=None,
     compensation=None,
+    weights=True,
     epochs=None,
     batch=1,
     seed=0,
     attention=1.0,
-    learning_rates=(5e-3, 1e-2, 1e-2),
+    learning_rates=(5e-3, 1e-2, 1e-2, 1e-2),
     exclude=None,
     quantize_head=False,
     device=None,
@@ -59,18 +60,21 @@ def calibrate(
     smooth: learn a scale for each input channel (default: if inputs are rounded).
     shift: learn an offset as well (default: if inputs are rounded and products have biases).
     compensation: add a learned rank-1 term to the last product of the first 3 and the last 4 blocks
-    (default: up to 5 levels).
+    (default: up to 5 levels, unless weights are learned).
+    weights: learn a change of each weight too, which is most of the gain at 2 and 3 bits; without it this
+    is ABQ-LLM's own recipe, and the output is small.
     epochs: passes over the tokens for each block (default: 20, or 40 for less than 8 levels).
     batch: rows of tokens of one step. seed: of their order.
     attention: weight of the loss of attention maps.
-    learning_rates: of input scales and shifts, of clipping, of compensation.
+    learning_rates: of input scales and shifts, clipping, compensation, and weights (in units of their
+    root mean square); they fall to 0 along half a cosine.
     exclude: regular expression of the keys of weights to leave alone.
     quantize_head: learn the output head as well.
     device: "cpu", "cuda" or another of PyTorch's names (default: "cuda" where there is one).
     progress: called with (block, blocks, epoch, epochs, loss).
 
     Returns a summary as a dict. A run that was stopped goes on after its last complete block when it is
-    started again with the same arguments; until it is complete, its tensors are in `<output>.partial`.
+    started again with the same arguments; until it is complete, its tensors are in the folder `<output>.partial`.
     Raises GanqError for what cannot be read, computed or written.
     """
     options = dict(locals())
@@ -134,9 +138,15 @@ def add_command(commands):
     for name, what in [
         ("smooth", "scales of input channels (if inputs are rounded)"),
         ("shift", "offsets of input channels (if inputs are rounded and products have biases)"),
-        ("compensation", "rank-1 terms of the first and last blocks (up to 5 levels)"),
+        ("compensation", "rank-1 terms of the first and last blocks (up to 5 levels without --weights)"),
+        ("weights", "changes of the weights (yes)"),
     ]:
-        command.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=f"learn {what}")
+        command.add_argument(
+            f"--{name}",
+            action=argparse.BooleanOptionalAction,
+            default=name == "weights" or None,
+            help=f"learn {what}",
+        )
     command.add_argument(
         "--epochs", type=int, help="passes over the tokens per block (20; 40 below 8 levels)"
     )

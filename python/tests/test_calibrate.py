@@ -46,6 +46,7 @@ try:
     from ganq._learn.calibrate import choose_keys
     from ganq._learn.graph import Graph
     from ganq._learn.learn import Config, Runner, perplexity
+    from ganq._learn.store import read_tensors
 except ImportError as error:
     pytest.skip(f"learned calibration cannot be tested: {error}", allow_module_level=True)
 
@@ -292,14 +293,24 @@ def test_learning_improves_the_loss_and_the_file_holds_it(tiny, tokens, tmp_path
         "0.down.weight.input_scale": [HIDDEN],
         "0.down.weight.clip_low": [WIDTH, 3],
         "0.down.weight.clip_high": [WIDTH, 3],
-        "0.down.weight.compensation_left": [WIDTH],
-        "0.down.weight.compensation_right": [HIDDEN],
+        "0.down.weight.weight_delta": [WIDTH, HIDDEN],
     }
     scale = tensors["0.q.weight.input_scale"]
     assert np.array_equal(scale, tensors["0.k.weight.input_scale"]) and (scale > 0).all()
     assert np.array_equal(scale, scale.astype(np.float16))
     assert not np.array_equal(scale, tensors["1.q.weight.input_scale"])
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_the_papers_recipe_compensates_the_last_products(tiny, tokens, tmp_path):
+    summary = ganq.calibrate(tiny, tmp_path / "c", tokens, bits=2, levels=5, weights=False, epochs=9)
+    assert all(last < first for first, last in summary["loss"])
+    tensors, _ = read(tmp_path / "c")
+    assert tensors["1.down.weight.compensation_left"].shape == (WIDTH,)
+    assert tensors["1.down.weight.compensation_right"].shape == (HIDDEN,)
+    assert tensors["1.down.weight.compensation_left"].any()
+    assert not any("weight_delta" in name or "input_" in name for name in tensors)
+    assert {name.split(".")[1] for name in tensors if "compensation" in name} == {"down"}
 
 
 def test_offsets_where_products_have_biases(tokens, tmp_path):
@@ -335,11 +346,17 @@ def test_a_stopped_run_goes_on(tiny, tokens, tmp_path):
     assert first[1] == second[1] and first[0].keys() == second[0].keys()
     assert all(np.array_equal(value, second[0][name]) for name, value in first[0].items())
     # Other options, or half a file, start afresh.
+    partial = Path(f"{resumed}.partial")
     with pytest.raises(Stop):
         ganq.calibrate(tiny, resumed, tokens, progress=stop, **options)
     assert ganq.calibrate(tiny, resumed, tokens, **{**options, "seed": 1})["resumed_blocks"] == 0
-    Path(f"{resumed}.partial").write_bytes(b"half")
+    assert not partial.exists()
+    partial.mkdir()
+    (partial / "0.safetensors").write_bytes(b"half")
     assert ganq.calibrate(tiny, resumed, tokens, **options)["resumed_blocks"] == 0
+    partial.write_text("no folder")
+    with pytest.raises(ganq.GanqError, match="cannot write .*partial"):
+        ganq.calibrate(tiny, resumed, tokens, **options)
 
 
 @pytest.mark.parametrize(
@@ -383,13 +400,13 @@ def test_the_command(tiny, tokens, tmp_path, capsys):
     arguments = ["calibrate", str(tiny), f"--tokens={tmp_path / 'ids.npy'}", "-o", str(output), "--epochs=1"]
     assert main([*arguments, "--bits=3", "--no-smooth", "--exclude=down"]) == 0
     assert capsys.readouterr() == ("", "")
-    assert len(read(output)[0]) == 12 * 2
+    assert len(read(output)[0]) == 12 * 3
     assert (
         main([*arguments, "--json", "--bits=2", "--levels=5", "--activation-bits=8", "--quantize-head"]) == 0
     )
     printed = capsys.readouterr()
     summary = json.loads(printed.out)
-    assert (summary["blocks"], summary["weights"], summary["levels"], printed.err) == (2, 15, 5, "")
+    assert (summary["blocks"], summary["quantized"], summary["levels"], printed.err) == (2, 15, 5, "")
     assert main([*arguments, "--bits=9"]) == 1
     assert capsys.readouterr().err == "error: expected 1 to 8 bits, but got 9\n"
 
@@ -409,10 +426,7 @@ def test_learning_beats_plain_rounding(tmp_path, bits, levels, activation_bits, 
     held_out = np.load(MODELS / "stories260k.eval.npy")[:16]
     options = dict(bits=bits, levels=levels, activation_bits=activation_bits, epochs=4, device="cpu")
     summary = ganq.calibrate(path, tmp_path / "c", rows, **options)
-    graph, config, learned = Graph(path), config_of(summary), {}
-    for name, value in read(tmp_path / "c")[0].items():
-        key, suffix = name.rsplit(".", 1)
-        learned.setdefault(key, {})[suffix] = torch.from_numpy(value)
+    graph, config, learned = Graph(path), config_of(summary), read_tensors(tmp_path / "c")
     keys = choose_keys(graph)
     before = perplexity(graph, held_out, config, {}, keys)
     after = perplexity(graph, held_out, config, learned, keys)

@@ -8,12 +8,11 @@ import time
 from dataclasses import asdict
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from .._tools import GanqError
 from .graph import Graph
 from .learn import Config, Runner, apply_stored, choose_device, learn_block
+from .store import Store
 
 # Blocks whose last product is compensated (ABQ-LLM): the first three and the last four.
 _FIRST, _LAST = 3, 4
@@ -42,14 +41,14 @@ def _make_config(graph, bits, levels, group, activation_bits, smooth, shift, com
     _check(rest["seed"] >= 0, "a seed of at least 0", rest["seed"])
     _check(rest["attention"] >= 0, "a weight of the attention loss of at least 0", rest["attention"])
     rates = tuple(float(rate) for rate in rest.pop("learning_rates"))
-    _check(len(rates) == 3 and all(rate >= 0 for rate in rates), "three learning rates of at least 0", rates)
+    _check(len(rates) == 4 and all(rate >= 0 for rate in rates), "four learning rates of at least 0", rates)
     return Config(
         levels=levels,
         group=group,
         activation_bits=activation_bits,
         smooth=bool(smooth),
         shift=bool(shift),
-        compensation=bool(levels <= 5 if compensation is None else compensation),
+        compensation=bool(levels <= 5 and not rest["weights"] if compensation is None else compensation),
         epochs=epochs,
         learning_rates=rates,
         **rest,
@@ -74,63 +73,6 @@ def choose_keys(graph, exclude=None, quantize_head=False):
     return keys if quantize_head else keys - graph.heads
 
 
-class _File:
-    """What was learned so far, in `<output>.partial` until it is complete."""
-
-    def __init__(self, output, metadata, identity):
-        self.output, self.partial, self.metadata = output, output + ".partial", metadata
-        self.identity = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        self.tensors, self.losses = {}, []
-
-    def resume(self):
-        """Reads an earlier run's tensors if it had the same model, tokens and options."""
-        try:
-            with safe_open(self.partial, "pt") as file:
-                progress = json.loads((file.metadata() or {}).get("ganq.progress", "{}"))
-                if progress.get("identity") != self.identity:
-                    return
-                for name in file.keys():
-                    key, suffix = name.rsplit(".", 1)
-                    self.tensors.setdefault(key, {})[suffix] = file.get_tensor(name)
-                self.losses = progress["losses"]
-        except (OSError, SafetensorError, ValueError):
-            self.tensors, self.losses = {}, []  # none, or half of one: start afresh
-
-    def add(self, learned, losses):
-        for key, tensors in learned.items():
-            self.tensors[key] = {
-                suffix: value.detach().to("cpu", torch.float32).contiguous()
-                for suffix, value in tensors.items()
-            }
-        self.losses.append(losses)
-        self._save(
-            self.partial, {"ganq.progress": json.dumps({"identity": self.identity, "losses": self.losses})}
-        )
-
-    def finish(self):
-        self._save(self.output, {})
-        if os.path.exists(self.partial):
-            os.remove(self.partial)
-
-    def _save(self, path, metadata):
-        # A scale that several weights share is stored with each of them.
-        flat = {
-            f"{key}.{suffix}": value.clone()
-            for key, item in self.tensors.items()
-            for suffix, value in item.items()
-        }
-        new = f"{self.partial}.{os.getpid()}"
-        try:
-            with open(new, "wb") as file:
-                file.write(save(flat, {**self.metadata, **metadata}))
-            os.replace(new, path)
-        except (OSError, SafetensorError) as error:
-            raise GanqError(f"cannot write {path}: {error}") from None
-        finally:
-            if os.path.exists(new):
-                os.remove(new)
-
-
 def calibrate_model(path, output, tokens, *, exclude, quantize_head, device, progress, **options):
     """See ganq.calibrate; tokens are int64 [rows, length]."""
     start = time.monotonic()
@@ -149,9 +91,8 @@ def calibrate_model(path, output, tokens, *, exclude, quantize_head, device, pro
     settings = {name: value for name, value in asdict(config).items() if name != "batch"}
     metadata = {"ganq.calibration": "1", "ganq.model": graph.sha256, "ganq.learned": json.dumps(settings)}
     digest = hashlib.sha256(tokens.tobytes()).hexdigest()
-    file = _File(output, metadata, [asdict(config), graph.sha256, tokens.shape, digest, sorted(chosen)])
-    file.resume()
-    resumed = len(file.losses)
+    store = Store(output, metadata, [asdict(config), graph.sha256, tokens.shape, digest, sorted(chosen)])
+    resumed = len(store.losses)
 
     runner = Runner(graph, tokens, config.batch, device)
     rows = range(len(runner.batches))
@@ -167,33 +108,31 @@ def calibrate_model(path, output, tokens, *, exclude, quantize_head, device, pro
                 if progress:
                     progress(index, len(blocks), epoch, config.epochs, loss)
 
-            file.add(
-                *learn_block(
-                    graph, runner, block, index, rounded, exact, config, file.tensors, compensate, report
-                )
+            known = store.get({product.key for product in block.products})
+            store.add(
+                *learn_block(graph, runner, block, index, rounded, exact, config, known, compensate, report)
             )
         if index + 1 == len(blocks):
             break
         with torch.no_grad():
-            quantizer = apply_stored(graph, block.products, file.tensors, config, device)
-            functions, nodes = quantizer.functions(), graph.needed(
-                [blocks[index + 1].input], runner.known | {block.input}
-            )
-            end = [blocks[index + 1].input]
-            exact = [runner.compute(i, nodes, {block.input: exact[i]}, end)[0].cpu() for i in rows]
-            rounded = [
-                runner.compute(i, nodes, {block.input: rounded[i]}, end, functions)[0].cpu() for i in rows
-            ]
+            learned = store.get({product.key for product in block.products})
+            functions = apply_stored(graph, block.products, learned, config, device).functions()
+
+            def advance(i, x, products=None):
+                return runner.compute(i, block.nodes, {block.input: x}, [block.output], products)[0].cpu()
+
+            exact = [advance(i, exact[i]) for i in rows]
+            rounded = [advance(i, rounded[i], functions) for i in rows]
         runner.constants.values.clear()
-    file.finish()
+    store.finish()
     return {
         "output": output,
         "model": path,
         "blocks": len(blocks),
         "resumed_blocks": resumed,
-        "weights": len(file.tensors),
+        "quantized": len(store.blocks),
         "tokens": tokens.size,
         **settings,
-        "loss": file.losses,
+        "loss": store.losses,
         "seconds": round(time.monotonic() - start, 3),
     }

@@ -13,6 +13,7 @@ from .graph import CONSTANT, SHAPE, Constants, run
 from .quantize import apply_product, bounds, half_through, round_weight, transform_weight
 
 # Attention maps of the unquantized model are kept up to this size, else recomputed.
+
 _MAX_MAPS = 1 << 30
 
 
@@ -26,10 +27,11 @@ class Config:
     smooth: bool
     shift: bool
     compensation: bool
+    weights: bool
     epochs: int
     batch: int
     seed: int
-    learning_rates: tuple  # of input scales and shifts, of clipping, of compensation
+    learning_rates: tuple  # of input scales and shifts, clipping, compensation, weights
     attention: float  # weight of the attention loss
 
 
@@ -73,7 +75,7 @@ class Input:
 
 
 class Weight:
-    """The learned clipping and compensation of a weight."""
+    """The learned clipping, compensation and change of a weight."""
 
     def __init__(self, weight, source, config, compensate):
         self.weight, self.source, self.config = weight, source, config
@@ -84,10 +86,20 @@ class Weight:
         if compensate:
             self.left = torch.zeros(weight.shape[0], device=weight.device, requires_grad=True)
             self.right = torch.ones(weight.shape[1], device=weight.device, requires_grad=True)
+        # In units of the weights' size, which makes the learning rate one for all models.
+        self.unit = weight.square().mean().sqrt()
+        self.delta = torch.zeros_like(weight, requires_grad=True) if config.weights else None
+
+    def parameters(self):
+        """Those of clipping, of compensation and of the weight."""
+        found = [self.low, self.high], [self.left, self.right], [self.delta]
+        return [[parameter for parameter in group if parameter is not None] for group in found]
 
     def tensors(self):
         """What calibration.safetensors holds, and W' rounded with it."""
         learned = self.source.tensors() if self.source else {}
+        if self.delta is not None:
+            learned["weight_delta"] = self.unit * self.delta
         if self.left is not None:
             learned["compensation_left"], learned["compensation_right"] = self.left, self.right
         w = transform_weight(self.weight, learned)
@@ -258,13 +270,16 @@ def learn_block(graph, runner, block, index, streams, targets, config, stored, c
     if not learned:
         return {}, [0.0, 0.0]
     sources = {id(site.source): site.source for site in learned.values() if site.source}
-    groups = [
-        [p for source in sources.values() for p in source.parameters()],
-        [p for site in learned.values() for p in (site.low, site.high)],
-        [p for site in learned.values() if site.left is not None for p in (site.left, site.right)],
-    ]
+    groups = [[p for source in sources.values() for p in source.parameters()], [], [], []]
+    for site in learned.values():
+        for group, parameters in zip(groups[1:], site.parameters()):
+            group.extend(parameters)
     optimizer = torch.optim.AdamW(
         [{"params": p, "lr": rate} for p, rate in zip(groups, config.learning_rates) if p], weight_decay=0.0
+    )
+    steps = config.epochs * len(streams)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2
     )
     quantizer = Quantizer(block.products, sites, config)
     order = np.random.default_rng([config.seed, index])
@@ -293,6 +308,7 @@ def learn_block(graph, runner, block, index, streams, targets, config, stored, c
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+            schedule.step()
             total += loss.item() * len(y)
         losses.append(total / sum(len(batch) for batch in runner.batches))
         report(epoch, losses[-1])

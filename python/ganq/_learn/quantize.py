@@ -72,7 +72,9 @@ def round_rows(x, bits):
 
 
 def transform_weight(weight, learned):
-    """W' = W diag(input_scale) + compensation_left compensation_right^T."""
+    """W' = (W + weight_delta) diag(input_scale) + compensation_left compensation_right^T."""
+    if "weight_delta" in learned:
+        weight = weight + learned["weight_delta"]
     if "input_scale" in learned:
         weight = weight * learned["input_scale"]
     if "compensation_left" in learned:
