@@ -238,11 +238,12 @@ void KernelBuilder::forEachLane(
     body(lane, bit, at);
   }
 }
-Value KernelBuilder::scratch(ArrayRef<int64_t> shape) {
+Value KernelBuilder::scratch(ArrayRef<int64_t> shape, Type element) {
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(frame);
-  return memref::AllocaOp::create(builder, loc, MemRefType::get(shape, f32),
-                                  builder.getI64IntegerAttr(64));
+  return memref::AllocaOp::create(
+      builder, loc, MemRefType::get(shape, element ? element : f32),
+      builder.getI64IntegerAttr(64));
 }
 
 Value KernelBuilder::laneMask(int64_t count) {
@@ -326,7 +327,7 @@ void KernelBuilder::chunks(Value extent,
 }
 
 KernelLibrary::KernelLibrary(ModuleOp module, const CpuTarget &target)
-    : module(module), avx512(target.avx512), symbols(module) {}
+    : module(module), target(target), symbols(module) {}
 
 void KernelLibrary::call(OpBuilder &builder, Location loc, StringRef name,
                          const std::string &key, Value count, ValueRange inputs,
@@ -345,7 +346,7 @@ void KernelLibrary::call(OpBuilder &builder, Location loc, StringRef name,
     symbols.insert(kernel);
     Block *entry = kernel.addEntryBlock();
     builder.setInsertionPointToStart(entry);
-    KernelBuilder k(builder, kernelLoc, avx512, entry);
+    KernelBuilder k(builder, kernelLoc, target.avx512, entry);
     body(k, entry->getArgument(0), entry->getArgument(1),
          entry->getArguments().drop_front(2));
     func::ReturnOp::create(builder, kernelLoc);

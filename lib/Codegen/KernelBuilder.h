@@ -83,8 +83,8 @@ public:
   void prefetch(Value memref, mlir::ValueRange indices);
   void storeVector(Value value, Value memref, mlir::ValueRange indices,
                    Value mask = {});
-  /// A buffer of f32 in the frame of the kernel.
-  Value scratch(llvm::ArrayRef<int64_t> shape);
+  /// A buffer of f32, or of `element`, in the frame of the kernel.
+  Value scratch(llvm::ArrayRef<int64_t> shape, mlir::Type element = {});
 
   /// The first `count` lanes; null for all of them.
   Value laneMask(int64_t count);
@@ -124,12 +124,13 @@ public:
             const std::string &key, mlir::Value count, mlir::ValueRange inputs,
             int64_t work, Body body);
 
-  bool hasAvx512() const { return avx512; }
+  bool hasAvx512() const { return target.avx512; }
+  const CpuTarget &getTarget() const { return target; }
   unsigned getNumKernels() const { return kernels.size(); }
 
 private:
   mlir::ModuleOp module;
-  bool avx512;
+  CpuTarget target;
   mlir::SymbolTable symbols;
   llvm::StringMap<mlir::func::FuncOp> kernels;
 };
@@ -138,6 +139,8 @@ private:
 void lowerMatmul(mlir::OpBuilder &builder, KernelLibrary &library, MatmulOp op);
 void lowerPackedMatmul(mlir::OpBuilder &builder, KernelLibrary &library,
                        PackedMatmulOp op);
+/// Fails with a diagnostic where no kernel knows the scheme of the weight.
+mlir::LogicalResult checkPackedMatmul(PackedMatmulOp op);
 void lowerRmsNorm(mlir::OpBuilder &builder, KernelLibrary &library,
                   RmsNormOp op);
 void lowerLayerNorm(mlir::OpBuilder &builder, KernelLibrary &library,

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "IntegerMatmul.h"
 #include "KernelBuilder.h"
 #include "ganq/Codegen/Passes.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
@@ -47,7 +48,13 @@ struct LowerKernelsPass : ganq::impl::LowerKernelsBase<LowerKernelsPass> {
       llvm::TypeSwitch<Operation *>(op)
           .Case([&](MatmulOp op) { lowerMatmul(builder, library, op); })
           .Case([&](PackedMatmulOp op) {
-            lowerPackedMatmul(builder, library, op);
+            if (op.getScheme().getActivationBits())
+              lowerIntegerMatmul(builder, library, op);
+            else
+              lowerPackedMatmul(builder, library, op);
+          })
+          .Case([&](QuantizeRowsOp op) {
+            lowerQuantizeRows(builder, library, op);
           })
           .Case([&](RmsNormOp op) { lowerRmsNorm(builder, library, op); })
           .Case([&](LayerNormOp op) { lowerLayerNorm(builder, library, op); })
@@ -88,10 +95,9 @@ private:
     if (auto matmul = dyn_cast<MatmulOp>(op))
       return fixedLast(matmul.getOut(), "number of columns");
     if (auto matmul = dyn_cast<PackedMatmulOp>(op)) {
-      if (!isa<LutAttr, UniformAttr>(matmul.getScheme()))
-        return op->emitOpError("expected scheme lut or uniform on a "
-                               "processor, but got ")
-               << matmul.getScheme();
+      if (!matmul.getScheme().getActivationBits() &&
+          failed(checkPackedMatmul(matmul)))
+        return failure();
       return fixedLast(matmul.getOut(), "number of columns");
     }
     return success();

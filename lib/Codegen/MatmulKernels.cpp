@@ -12,8 +12,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "KernelBuilder.h"
-#include "ganq/Support/CodeLayout.h"
+#include "WeightReaders.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -26,256 +25,7 @@ using Values = KernelBuilder::Values;
 namespace {
 
 constexpr int64_t kLanes = KernelBuilder::kLanes;
-constexpr int64_t kRowTile = CodeLayout::kRowTile;
-
-/// The hole of the skeleton: weights of a tile of four rows as f32 vectors.
-class WeightReader {
-public:
-  virtual ~WeightReader() = default;
-  /// Columns that one call of `beginGranule` covers, a multiple of 16.
-  virtual int64_t getGranule() const = 0;
-  /// Columns that one call of `beginGroup` covers; 0 for the whole row.
-  virtual int64_t getGroup() const { return 0; }
-  /// Whether weights come from memory as they are, without work per vector.
-  virtual bool isPlain() const { return false; }
-  virtual void beginTile(KernelBuilder &k, Value tile) = 0;
-  virtual void beginGroup(KernelBuilder &k, Value group) {}
-  /// Starts at granule number `granule` of the row; `count` vectors follow.
-  virtual void beginGranule(KernelBuilder &k, Value granule, int64_t count) = 0;
-  /// Vector `chunk` of the granule for row `row` of the tile.
-  virtual Value decode(KernelBuilder &k, int64_t row, int64_t chunk,
-                       Value mask) = 0;
-};
-
-/// Weights in f32, f16 or bf16, [N, K].
-class FloatReader : public WeightReader {
-public:
-  FloatReader(Value weight, int64_t n) : weight(weight), n(n) {}
-
-  int64_t getGranule() const override { return 4 * kLanes; }
-  bool isPlain() const override {
-    return cast<MemRefType>(weight.getType()).getElementType().isF32();
-  }
-
-  void beginTile(KernelBuilder &k, Value tile) override {
-    Value first = k.mul(tile, kRowTile);
-    for (int64_t row = 0; row < kRowTile; ++row) {
-      rows[row] = k.add(first, row);
-      // Rows after the last are read from the last and not stored.
-      if (n % kRowTile)
-        rows[row] = k.min(rows[row], k.index(n - 1));
-    }
-  }
-  void beginGranule(KernelBuilder &k, Value granule, int64_t) override {
-    column = k.mul(granule, getGranule());
-    for (int64_t row = 0; row < kRowTile; ++row)
-      for (int64_t line = 0; line < getGranule(); line += kLanes)
-        k.prefetch(weight, {rows[row], k.add(column, kAhead + line)});
-  }
-  Value decode(KernelBuilder &k, int64_t row, int64_t chunk,
-               Value mask) override {
-    return k.loadVector(weight, {rows[row], k.add(column, chunk * kLanes)},
-                        mask);
-  }
-
-private:
-  /// Columns between what is read and what is prefetched.
-  static constexpr int64_t kAhead = 256;
-
-  Value weight, column;
-  int64_t n;
-  Value rows[kRowTile];
-};
-
-/// Reads codes in the order of CodeLayout; subclasses turn codes into floats.
-class CodeReader : public WeightReader {
-public:
-  CodeReader(Value codes, unsigned bits, int64_t n, int64_t k, int64_t group)
-      : codes(codes), bits(bits), group(group), layout(bits, n, k) {}
-
-  int64_t getGranule() const override { return layout.getGroupGranularity(); }
-  int64_t getGroup() const override { return group; }
-
-  void beginTile(KernelBuilder &k, Value tile) override {
-    this->tile = tile;
-    base = k.mul(tile, layout.getTileBytes());
-  }
-
-  void beginGranule(KernelBuilder &k, Value granule, int64_t count) override {
-    words.assign(layout.getPlanes().size(), {});
-    auto bytes = VectorType::get({kLanes}, k.builder.getI8Type());
-    for (auto [number, plane] : llvm::enumerate(layout.getPlanes())) {
-      int64_t perGranule = getGranule() / plane.columnsPerUnit();
-      int64_t units = llvm::divideCeil(count * kLanes, plane.columnsPerUnit());
-      Value first =
-          k.add(k.add(base, k.mul(granule, perGranule * kRowTile * kLanes)),
-                plane.offset);
-      for (int64_t unit = 0; unit < units; ++unit)
-        for (int64_t row = 0; row < kRowTile; ++row) {
-          Value at = k.add(first, (unit * kRowTile + row) * kLanes);
-          Value word = vector::LoadOp::create(k.builder, k.loc, bytes, codes,
-                                              ValueRange(at));
-          words[number].push_back(
-              arith::ExtUIOp::create(k.builder, k.loc, k.vecI32, word));
-        }
-      // A unit of four rows is a cache line.
-      for (int64_t unit = 0; unit < units; ++unit)
-        k.prefetch(codes, {k.add(first, unit * kRowTile * kLanes + kAhead)});
-    }
-  }
-
-protected:
-  /// Codes of a vector. Bits above the code are left as they are unless
-  /// `exact`.
-  Value codeVector(KernelBuilder &k, int64_t row, int64_t chunk, bool exact) {
-    Value code;
-    for (auto [number, plane] : llvm::enumerate(layout.getPlanes())) {
-      int64_t chunks = plane.columnsPerUnit() / kLanes;
-      Value part = words[number][chunk / chunks * kRowTile + row];
-      int64_t shift = chunk % chunks * plane.width;
-      if (shift)
-        part =
-            arith::ShRUIOp::create(k.builder, k.loc, part, k.splatInt(shift));
-      bool last = number + 1 == layout.getPlanes().size();
-      bool clean = shift + plane.width == 8;
-      if (!clean && (exact || !last))
-        part = arith::AndIOp::create(k.builder, k.loc, part,
-                                     k.splatInt((1 << plane.width) - 1));
-      if (plane.shift)
-        part = arith::ShLIOp::create(k.builder, k.loc, part,
-                                     k.splatInt(plane.shift));
-      code =
-          code ? arith::OrIOp::create(k.builder, k.loc, code, part).getResult()
-               : part;
-    }
-    return code;
-  }
-
-  Value row(KernelBuilder &k, int64_t index) {
-    return k.add(k.mul(tile, kRowTile), index);
-  }
-  /// Entries of a table in registers: what one permute reads, or more.
-  int64_t registerEntries(KernelBuilder &k) const {
-    return std::max<int64_t>(int64_t(1) << bits, k.avx512 ? 16 : 8);
-  }
-  bool fitsRegisters(KernelBuilder &k) const {
-    return bits <= (k.avx512 ? 6 : 4);
-  }
-  Value lookup(KernelBuilder &k, Value table, int64_t row, int64_t chunk) {
-    return TableLookupOp::create(k.builder, k.loc, k.vecF32, table,
-                                 codeVector(k, row, chunk, /*exact=*/false));
-  }
-
-  Value codes, tile, base;
-  unsigned bits;
-  int64_t group;
-  CodeLayout layout;
-
-private:
-  /// Bytes between what is read and what is prefetched. Hardware stops at the
-  /// end of a page, which is often the end of a row tile as well.
-  static constexpr int64_t kAhead = 2048;
-
-  /// By plane: units, rows innermost.
-  SmallVector<Values> words;
-};
-
-/// #ganq.lut: the code selects an entry of the row's table.
-class LutReader : public CodeReader {
-public:
-  LutReader(Value codes, Value tables, LutAttr scheme, int64_t n, int64_t k)
-      : CodeReader(codes, scheme.getBits(), n, k, scheme.getGroup()),
-        tables(tables) {}
-
-  void beginGroup(KernelBuilder &k, Value group) override {
-    int64_t entries = int64_t(1) << bits;
-    if (!fitsRegisters(k) && !spill)
-      spill = k.scratch({kRowTile, entries});
-    auto stored = VectorType::get({entries}, k.builder.getF16Type());
-    for (int64_t r = 0; r < kRowTile; ++r) {
-      if (!fitsRegisters(k)) {
-        for (int64_t at = 0; at < entries; at += kLanes)
-          k.storeVector(k.loadVector(tables, {row(k, r), group, k.index(at)}),
-                        spill, {k.index(r), k.index(at)});
-        continue;
-      }
-      Value half =
-          vector::LoadOp::create(k.builder, k.loc, stored, tables,
-                                 ValueRange{row(k, r), group, k.index(0)});
-      table[r] = k.extend(half);
-      if (entries < registerEntries(k)) {
-        SmallVector<int64_t> repeat;
-        for (int64_t i = 0; i < registerEntries(k); ++i)
-          repeat.push_back(i % entries);
-        table[r] = vector::ShuffleOp::create(k.builder, k.loc, table[r],
-                                             table[r], repeat);
-      }
-    }
-  }
-
-  Value decode(KernelBuilder &k, int64_t row, int64_t chunk, Value) override {
-    if (fitsRegisters(k))
-      return lookup(k, table[row], row, chunk);
-    Value all = arith::ConstantOp::create(
-        k.builder, k.loc, DenseElementsAttr::get(k.vecI1, true));
-    return vector::GatherOp::create(
-        k.builder, k.loc, k.vecF32, spill, ValueRange{k.index(row), k.index(0)},
-        codeVector(k, row, chunk, /*exact=*/true), all, k.splat(0.0f));
-  }
-
-private:
-  Value tables, spill;
-  Value table[kRowTile];
-};
-
-/// #ganq.uniform: (code - zero) * scale, through a table for small codes.
-class UniformReader : public CodeReader {
-public:
-  UniformReader(Value codes, Value scales, Value zeros, UniformAttr scheme,
-                int64_t n, int64_t k)
-      : CodeReader(codes, scheme.getBits(), n, k, scheme.getGroup()),
-        scales(scales), zeros(zeros) {}
-
-  void beginGroup(KernelBuilder &k, Value group) override {
-    for (int64_t r = 0; r < kRowTile; ++r) {
-      Value scalar = k.load(scales, {row(k, r), group});
-      Value zero = memref::LoadOp::create(k.builder, k.loc, zeros,
-                                          ValueRange{row(k, r), group});
-      zero = arith::UIToFPOp::create(k.builder, k.loc, k.f32, zero);
-      if (usesTable(k)) {
-        SmallVector<float> levels;
-        for (int64_t i = 0; i < registerEntries(k); ++i)
-          levels.push_back(static_cast<float>(i % (1 << bits)));
-        auto type = VectorType::get({registerEntries(k)}, k.f32);
-        auto broadcast = [&](Value value) -> Value {
-          return vector::BroadcastOp::create(k.builder, k.loc, type, value);
-        };
-        Value iota = arith::ConstantOp::create(
-            k.builder, k.loc,
-            DenseElementsAttr::get(type, ArrayRef<float>(levels)));
-        scale[r] = k.mulf(k.subf(iota, broadcast(zero)), broadcast(scalar));
-      } else {
-        scale[r] = k.splat(scalar);
-        shift[r] = k.splat(k.negf(k.mulf(zero, scalar)));
-      }
-    }
-  }
-
-  Value decode(KernelBuilder &k, int64_t row, int64_t chunk, Value) override {
-    if (usesTable(k))
-      return lookup(k, scale[row], row, chunk);
-    Value level = arith::SIToFPOp::create(
-        k.builder, k.loc, k.vecF32, codeVector(k, row, chunk, /*exact=*/true));
-    return k.fma(level, scale[row], shift[row]);
-  }
-
-private:
-  static constexpr unsigned kMaxTableBits = 4;
-  bool usesTable(KernelBuilder &k) const { return bits <= kMaxTableBits; }
-
-  Value scales, zeros;
-  Value scale[kRowTile], shift[kRowTile];
-};
+constexpr int64_t kRowTile = WeightReader::kRowTile;
 
 /// The skeleton: out[m, n] = sum over k of x[m, k] w[n, k], plus bias[n], for
 /// the row tiles lo <= tile < hi.
@@ -295,8 +45,12 @@ public:
     bool decodeFirst = !reader.isPlain() &&
                        (m < 0 || m >= (k.avx512 ? 8 : 2)) &&
                        cast<MemRefType>(out.getType()).getElementType().isF32();
-    if (decodeFirst)
+    if (decodeFirst) {
       decoded = k.scratch({kRowTile, getDecodedColumns()});
+      if (reader.getSparseRows())
+        cursors = k.scratch({kRowTile}, k.builder.getIndexType());
+    }
+    reader.begin(k);
     k.loop(lo, hi, 1, [&](Value tile) {
       reader.beginTile(k, tile);
       if (decodeFirst)
@@ -318,9 +72,28 @@ private:
     return m < 0 ? most : std::min(m, most);
   }
 
-  int64_t getGroupColumns() const {
-    return reader.getGroup() ? std::min(reader.getGroup(), columns) : columns;
+  /// Whether a group is a part of a granule and begins between its vectors.
+  bool groupsWithinGranule() const {
+    return reader.getGroup() && reader.getGroup() < reader.getGranule();
   }
+  /// Columns of a group, or of the granule that holds several.
+  int64_t getGroupColumns() const {
+    if (!reader.getGroup())
+      return columns;
+    return std::min(std::max(reader.getGroup(), reader.getGranule()), columns);
+  }
+  void beginGroup(Value group) {
+    if (!groupsWithinGranule())
+      reader.beginGroup(k, group);
+  }
+  void beginChunk(Value granule, int64_t chunk) {
+    if (!groupsWithinGranule() || chunk * kLanes % reader.getGroup() != 0)
+      return;
+    int64_t groups = reader.getGranule() / reader.getGroup();
+    reader.beginGroup(
+        k, k.add(k.mul(granule, groups), chunk * kLanes / reader.getGroup()));
+  }
+
   /// Columns of a decoded block, and groups in it; whole groups, or a part of
   /// the only one.
   int64_t getDecodedColumns() const {
@@ -342,8 +115,19 @@ private:
           k.store(start, out, {row, column});
         });
     });
+    if (cursors)
+      for (int64_t r = 0; r < kRowTile; ++r)
+        whenColumn(tile, r, [&](Value row) {
+          memref::StoreOp::create(k.builder, k.loc, sparseEntry(row), cursors,
+                                  k.index(r));
+        });
     auto emitBlockOf = [&](Value index, int64_t count) {
       decodeBlock(index, size, count);
+      if (cursors)
+        for (int64_t r = 0; r < kRowTile; ++r)
+          whenColumn(tile, r, [&](Value row) {
+            addSparseToDecoded(row, r, k.mul(index, size), count);
+          });
       forRowBlocks([&](Value row, int64_t rowCount) {
         multiplyDecoded(tile, row, rowCount, k.mul(index, size), count);
       });
@@ -365,13 +149,19 @@ private:
         int64_t chunks = llvm::divideCeil(left, kLanes);
         Value source = k.add(first, number);
         reader.beginGranule(k, source, chunks);
-        for (int64_t chunk = 0; chunk < chunks; ++chunk)
-          for (int64_t r = 0; r < kRowTile; ++r)
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+          beginChunk(source, chunk);
+          for (int64_t r = 0; r < kRowTile; ++r) {
+            Value weight =
+                reader.decode(k, r, chunk, k.laneMask(left - chunk * kLanes));
+            if (Value scale = reader.getRowScale(k, r))
+              weight = k.mulf(weight, k.splat(scale));
             k.storeVector(
-                reader.decode(k, r, chunk, k.laneMask(left - chunk * kLanes)),
-                decoded,
+                weight, decoded,
                 {k.index(r),
                  k.add(k.add(place, k.mul(number, granule)), chunk * kLanes)});
+          }
+        }
       };
       k.loop(k.index(0), k.index(columnCount / granule), 1,
              [&](Value number) { decodeGranule(number, granule); });
@@ -379,14 +169,14 @@ private:
         decodeGranule(k.index(columnCount / granule), columnCount % granule);
     };
     if (group == columns) {
-      reader.beginGroup(k, k.index(0));
+      beginGroup(k.index(0));
       decodeColumns(k.mul(index, size / granule), k.index(0), count);
       return;
     }
     Value firstGroup = k.mul(index, size / group);
     auto decodeGroup = [&](Value number, int64_t columnCount) {
       Value source = k.add(firstGroup, number);
-      reader.beginGroup(k, source);
+      beginGroup(source);
       decodeColumns(k.mul(source, group / granule), k.mul(number, group),
                     columnCount);
     };
@@ -458,11 +248,9 @@ private:
     // Eight independent sums at least hide the latency of fma.
     int64_t copies = k.avx512 && count == 1 ? 2 : 1;
     Values sums(count * kRowTile * copies, k.splat(0.0f));
-    int64_t group =
-        reader.getGroup() ? std::min(reader.getGroup(), columns) : columns;
-    int64_t full = columns / group;
+    int64_t group = getGroupColumns(), full = columns / group;
     auto emitOne = [&](Value index, int64_t size, ValueRange carried) {
-      reader.beginGroup(k, index);
+      beginGroup(index);
       return emitGroup(index, group, size, row, count, copies, carried);
     };
     if (full == 1)
@@ -477,10 +265,17 @@ private:
 
     for (int64_t r = 0; r < kRowTile; ++r)
       whenColumn(tile, r, [&](Value column) {
+        Values kept;
+        if (reader.getSparseRows())
+          kept = multiplySparse(column, row, count);
         for (int64_t i = 0; i < count; ++i) {
           Value total = sums[(i * kRowTile + r) * copies];
           for (int64_t c = 1; c < copies; ++c)
             total = k.addf(total, sums[(i * kRowTile + r) * copies + c]);
+          if (Value scale = reader.getRowScale(k, r))
+            total = k.mulf(total, k.splat(scale));
+          if (!kept.empty())
+            total = k.addf(total, kept[i]);
           Value result = k.sum(total);
           if (bias)
             result = k.addf(result, k.load(bias, column));
@@ -519,6 +314,7 @@ private:
     Values sums(carried);
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       Value mask = k.laneMask(size - chunk * kLanes);
+      beginChunk(number, chunk);
       Values inputs, weights;
       for (int64_t i = 0; i < count; ++i)
         inputs.push_back(k.loadVector(
@@ -534,10 +330,113 @@ private:
     return sums;
   }
 
+  /// The first entry of a row in the sparse part, or the end of the row before.
+  Value sparseEntry(Value row) {
+    Value entry = memref::LoadOp::create(
+        k.builder, k.loc, reader.getSparseRows()->start, ValueRange(row));
+    return arith::IndexCastOp::create(k.builder, k.loc,
+                                      k.builder.getIndexType(), entry);
+  }
+  Value sparseColumn(Value entry) {
+    return arith::IndexCastUIOp::create(
+        k.builder, k.loc, k.builder.getIndexType(),
+        memref::LoadOp::create(k.builder, k.loc, reader.getSparseRows()->column,
+                               ValueRange(entry)));
+  }
+
+  /// Row `weightRow` of the sparse part times `count` rows of x, as vectors of
+  /// partial sums.
+  Values multiplySparse(Value weightRow, Value row, int64_t count) {
+    const SparseRows &sparse = *reader.getSparseRows();
+    auto columnType = cast<MemRefType>(sparse.column.getType());
+    Value first = sparseEntry(weightRow);
+    Value end = sparseEntry(k.add(weightRow, 1));
+    // Vectors end where the row does or the vector after them begins, so that
+    // none reads beyond the last entry; lanes before the row are masked.
+    Value lanes = vector::StepOp::create(
+        k.builder, k.loc, VectorType::get({kLanes}, k.builder.getIndexType()));
+    Value present = k.laneMask(columnType.getDimSize(0));
+    auto step = [&](Value done, ValueRange carried) {
+      Value behind = k.sub(end, done);
+      Value entry = k.max(k.sub(behind, k.index(kLanes)), k.index(0));
+      Value start = k.max(entry, first);
+      Value mask = arith::CmpIOp::create(
+          k.builder, k.loc, arith::CmpIPredicate::ult,
+          arith::SubIOp::create(k.builder, k.loc, lanes,
+                                k.splat(k.sub(start, entry))),
+          k.splat(k.sub(behind, start)));
+      Value column = loadIntegers(sparse.column, entry, present);
+      if (!columnType.getElementType().isInteger(32))
+        column = arith::ExtUIOp::create(k.builder, k.loc, k.vecI32, column);
+      Value weight = k.loadVector(sparse.value, entry, present);
+      auto inputType = VectorType::get(
+          {kLanes}, cast<MemRefType>(x.getType()).getElementType());
+      Value none = arith::ConstantOp::create(k.builder, k.loc,
+                                             k.builder.getZeroAttr(inputType));
+      Values sums(carried);
+      for (int64_t i = 0; i < count; ++i) {
+        Value input = vector::GatherOp::create(
+            k.builder, k.loc, inputType, x,
+            ValueRange{k.add(row, i), k.index(0)}, column, mask, none);
+        sums[i] = k.fma(k.extend(input), weight, sums[i]);
+      }
+      return sums;
+    };
+    return k.loop(k.index(0), k.sub(end, first), kLanes,
+                  Values(count, k.splat(0.0f)), step);
+  }
+
+  Value loadIntegers(Value memref, Value at, Value mask) {
+    auto type = VectorType::get(
+        {kLanes}, cast<MemRefType>(memref.getType()).getElementType());
+    if (!mask)
+      return vector::LoadOp::create(k.builder, k.loc, type, memref,
+                                    ValueRange(at));
+    Value none = arith::ConstantOp::create(k.builder, k.loc,
+                                           k.builder.getZeroAttr(type));
+    return vector::MaskedLoadOp::create(k.builder, k.loc, type, memref, at,
+                                        mask, none);
+  }
+
+  /// Adds what row `weightRow`, number `r` of its tile, keeps in `size` columns
+  /// from `column` on to the decoded block. Blocks come in ascending order.
+  void addSparseToDecoded(Value weightRow, int64_t r, Value column,
+                          int64_t size) {
+    OpBuilder &b = k.builder;
+    Value end = sparseEntry(k.add(weightRow, 1));
+    Value behind = k.add(column, size);
+    Type index = b.getIndexType();
+    Value next = memref::LoadOp::create(b, k.loc, cursors, k.index(r));
+    auto loop = scf::WhileOp::create(
+        b, k.loc, TypeRange{index, index}, next,
+        [&](OpBuilder &, Location, ValueRange at) {
+          // The column of the entry, or one behind the block without any.
+          auto found = scf::IfOp::create(
+              b, k.loc, k.less(at[0], end),
+              [&](OpBuilder &, Location) {
+                Value value = sparseColumn(at[0]);
+                scf::YieldOp::create(b, k.loc, value);
+              },
+              [&](OpBuilder &, Location) {
+                scf::YieldOp::create(b, k.loc, behind);
+              });
+          scf::ConditionOp::create(b, k.loc, k.less(found.getResult(0), behind),
+                                   ValueRange{at[0], found.getResult(0)});
+        },
+        [&](OpBuilder &, Location, ValueRange at) {
+          Values place{k.index(r), k.sub(at[1], column)};
+          Value kept = k.load(reader.getSparseRows()->value, at[0]);
+          k.store(k.addf(k.load(decoded, place), kept), decoded, place);
+          scf::YieldOp::create(b, k.loc, k.add(at[0], 1));
+        });
+    memref::StoreOp::create(b, k.loc, loop.getResult(0), cursors, k.index(r));
+  }
+
   KernelBuilder &k;
   WeightReader &reader;
   Value x, bias, out;
   Value decoded; ///< [4, columns of a block]
+  Value cursors; ///< [4], next entry of the sparse part
   int64_t columns, m, n;
 };
 
@@ -574,22 +473,25 @@ void ganq::lowerMatmul(OpBuilder &builder, KernelLibrary &library,
   emitCall(builder, library, op.getLoc(), "matmul", "", op.getX(), op.getBias(),
            op.getOut(), op.getWeight(), type.getDimSize(0), type.getDimSize(1),
            [&](ValueRange args) {
-             return std::make_unique<FloatReader>(args[0], type.getDimSize(0));
+             return createFloatReader(args[0], type.getDimSize(0));
            });
+}
+
+LogicalResult ganq::checkPackedMatmul(PackedMatmulOp op) {
+  if (op.getScheme().getActivationBits() == 0 && hasReader(op.getScheme()))
+    return success();
+  return op.emitOpError("expected a scheme that a processor's kernels read, "
+                        "but got ")
+         << op.getScheme();
 }
 
 void ganq::lowerPackedMatmul(OpBuilder &builder, KernelLibrary &library,
                              PackedMatmulOp op) {
   int64_t n = op.getN(), k = op.getK();
   SchemeAttrInterface scheme = op.getScheme();
+  std::string key = std::to_string(n) + "x" + std::to_string(k);
+  llvm::raw_string_ostream(key) << scheme;
   emitCall(builder, library, op.getLoc(), scheme.getShortName() + "_matmul",
-           std::to_string(n) + "x" + std::to_string(k) + "g" +
-               std::to_string(scheme.getGroupSize()),
-           op.getX(), op.getBias(), op.getOut(), op.getComponents(), n, k,
-           [&](ValueRange args) -> std::unique_ptr<WeightReader> {
-             if (auto lut = dyn_cast<LutAttr>(scheme))
-               return std::make_unique<LutReader>(args[0], args[1], lut, n, k);
-             return std::make_unique<UniformReader>(
-                 args[0], args[1], args[2], cast<UniformAttr>(scheme), n, k);
-           });
+           key, op.getX(), op.getBias(), op.getOut(), op.getComponents(), n, k,
+           [&](ValueRange args) { return createReader(scheme, args, n, k); });
 }

@@ -1,0 +1,541 @@
+//===- WeightReaders.cpp - Weights of a product as vectors of f32 ---------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "WeightReaders.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/Support/MathExtras.h"
+#include <cmath>
+#include <numeric>
+
+using namespace mlir;
+using namespace ganq;
+using Values = KernelBuilder::Values;
+
+namespace {
+
+Type elementType(Value memref) {
+  return cast<MemRefType>(memref.getType()).getElementType();
+}
+
+/// Weights in f32, f16 or bf16, [N, K].
+class FloatReader : public WeightReader {
+public:
+  FloatReader(Value weight, int64_t n) : weight(weight), n(n) {}
+
+  int64_t getGranule() const override { return 4 * kLanes; }
+  bool isPlain() const override { return elementType(weight).isF32(); }
+
+  void beginTile(KernelBuilder &k, Value tile) override {
+    Value first = k.mul(tile, kRowTile);
+    for (int64_t row = 0; row < kRowTile; ++row) {
+      rows[row] = k.add(first, row);
+      // Rows after the last are read from the last and not stored.
+      if (n % kRowTile)
+        rows[row] = k.min(rows[row], k.index(n - 1));
+    }
+  }
+  void beginGranule(KernelBuilder &k, Value granule, int64_t) override {
+    column = k.mul(granule, getGranule());
+    for (int64_t row = 0; row < kRowTile; ++row)
+      for (int64_t line = 0; line < getGranule(); line += kLanes)
+        k.prefetch(weight, {rows[row], k.add(column, kAhead + line)});
+  }
+  Value decode(KernelBuilder &k, int64_t row, int64_t chunk,
+               Value mask) override {
+    return k.loadVector(weight, {rows[row], k.add(column, chunk * kLanes)},
+                        mask);
+  }
+
+private:
+  /// Columns between what is read and what is prefetched.
+  static constexpr int64_t kAhead = 256;
+
+  Value weight, column;
+  int64_t n;
+  Value rows[kRowTile];
+};
+
+/// Reads codes in the order of CodeLayout; subclasses turn codes into floats.
+class CodeReader : public WeightReader {
+public:
+  CodeReader(Value codes, SchemeAttrInterface scheme, int64_t n, int64_t k)
+      : codes(codes), bits(scheme.getCodeBits()), entries(int64_t(1) << bits),
+        group(scheme.getGroupSize()),
+        groups(group ? llvm::divideCeil(k, group) : 1), layout(bits, n, k) {}
+
+  int64_t getGranule() const override { return layout.getGroupGranularity(); }
+  int64_t getGroup() const override { return group; }
+
+  void beginTile(KernelBuilder &k, Value tile) override {
+    this->tile = tile;
+    base = k.mul(tile, layout.getTileBytes());
+  }
+
+  void beginGranule(KernelBuilder &k, Value granule, int64_t count) override {
+    words.assign(layout.getPlanes().size(), {});
+    auto bytes = VectorType::get({kLanes}, k.builder.getI8Type());
+    for (auto [number, plane] : llvm::enumerate(layout.getPlanes())) {
+      int64_t perGranule = getGranule() / plane.columnsPerUnit();
+      int64_t units = llvm::divideCeil(count * kLanes, plane.columnsPerUnit());
+      Value first =
+          k.add(k.add(base, k.mul(granule, perGranule * kRowTile * kLanes)),
+                plane.offset);
+      for (int64_t unit = 0; unit < units; ++unit)
+        for (int64_t row = 0; row < kRowTile; ++row) {
+          Value at = k.add(first, (unit * kRowTile + row) * kLanes);
+          Value word = vector::LoadOp::create(k.builder, k.loc, bytes, codes,
+                                              ValueRange(at));
+          words[number].push_back(
+              arith::ExtUIOp::create(k.builder, k.loc, k.vecI32, word));
+        }
+      // A unit of four rows is a cache line.
+      for (int64_t unit = 0; unit < units; ++unit)
+        k.prefetch(codes, {k.add(first, unit * kRowTile * kLanes + kAhead)});
+    }
+  }
+
+protected:
+  /// Codes of a vector, moved left by `left` bits. Bits around the code are
+  /// zero if `exact`, else undefined.
+  Value codeVector(KernelBuilder &k, int64_t row, int64_t chunk, bool exact,
+                   int64_t left = 0) {
+    Value code;
+    for (auto [number, plane] : llvm::enumerate(layout.getPlanes())) {
+      int64_t chunks = plane.columnsPerUnit() / kLanes;
+      Value part = words[number][chunk / chunks * kRowTile + row];
+      // One shift takes the bits from `from` on to their place in the code.
+      int64_t from = chunk % chunks * plane.width, to = plane.shift + left;
+      if (from > to)
+        part = arith::ShRUIOp::create(k.builder, k.loc, part,
+                                      k.splatInt(from - to));
+      else if (from < to)
+        part = arith::ShLIOp::create(k.builder, k.loc, part,
+                                     k.splatInt(to - from));
+      // Words hold eight bits, so nothing lies above those of the last chunk.
+      bool last = number + 1 == layout.getPlanes().size();
+      bool clearAbove = (exact || !last) && from + plane.width < 8;
+      bool clearBelow = (exact || number > 0) && from > 0 && to > 0;
+      if (clearAbove || clearBelow) {
+        uint32_t width = exact || !last ? plane.width : 32 - to;
+        uint32_t keep = llvm::maskTrailingOnes<uint32_t>(width) << to;
+        part = arith::AndIOp::create(k.builder, k.loc, part,
+                                     k.splatInt(static_cast<int32_t>(keep)));
+      }
+      code =
+          code ? arith::OrIOp::create(k.builder, k.loc, code, part).getResult()
+               : part;
+    }
+    return code;
+  }
+
+  Value row(KernelBuilder &k, int64_t index) {
+    return k.add(k.mul(tile, kRowTile), index);
+  }
+  /// Entries of a table in registers: what one permute reads, or more.
+  int64_t registerEntries(KernelBuilder &k) const {
+    return std::max<int64_t>(entries, k.avx512 ? 16 : 8);
+  }
+  bool fitsRegisters(KernelBuilder &k) const {
+    return bits <= (k.avx512 ? 6 : 4);
+  }
+  /// Entry i modulo the size of the table for lane i of a register.
+  template <typename T>
+  SmallVector<T> repeatEntries(KernelBuilder &k, ArrayRef<T> values) const {
+    SmallVector<T> lanes;
+    for (int64_t i = 0; i < registerEntries(k); ++i)
+      lanes.push_back(values[i % entries]);
+    return lanes;
+  }
+  Value lookup(KernelBuilder &k, Value table, int64_t row, int64_t chunk) {
+    return TableLookupOp::create(k.builder, k.loc, k.vecF32, table,
+                                 codeVector(k, row, chunk, /*exact=*/false));
+  }
+  /// Looks up a table in memory, [tables, entries] in f32.
+  Value gather(KernelBuilder &k, Value tables, int64_t table, int64_t row,
+               int64_t chunk) {
+    Value all = arith::ConstantOp::create(
+        k.builder, k.loc, DenseElementsAttr::get(k.vecI1, true));
+    return vector::GatherOp::create(k.builder, k.loc, k.vecF32, tables,
+                                    ValueRange{k.index(table), k.index(0)},
+                                    codeVector(k, row, chunk, /*exact=*/true),
+                                    all, k.splat(0.0f));
+  }
+
+  Value codes, tile, base;
+  unsigned bits;
+  int64_t entries, group, groups;
+  CodeLayout layout;
+
+private:
+  /// Bytes between what is read and what is prefetched. Hardware stops at the
+  /// end of a page, which is often the end of a row tile as well.
+  static constexpr int64_t kAhead = 2048;
+
+  /// By plane: units, rows innermost.
+  SmallVector<Values> words;
+};
+
+/// Entries of a table, given by their bits, as f32. Those of f8E4M3FN lack a
+/// factor of 2^8: their bits are placed in an f16, whose exponents are biased
+/// by 8 more, since the processor widens f16 at once, denormal ones too.
+Value widenEntries(KernelBuilder &k, Value bits, Type entry) {
+  ArrayRef<int64_t> shape = cast<VectorType>(bits.getType()).getShape();
+  auto bitcast = [&](Value value, Type element) -> Value {
+    return arith::BitcastOp::create(k.builder, k.loc,
+                                    VectorType::get(shape, element), value);
+  };
+  auto constant = [&](IntegerType element, int64_t value) -> Value {
+    auto type = VectorType::get(shape, element);
+    return arith::ConstantOp::create(
+        k.builder, k.loc,
+        DenseElementsAttr::get(type, APInt(element.getWidth(), value)));
+  };
+  IntegerType i16 = k.builder.getIntegerType(16);
+  IntegerType i32 = k.builder.getIntegerType(32);
+  if (entry.isInteger(8))
+    return arith::SIToFPOp::create(k.builder, k.loc,
+                                   VectorType::get(shape, k.f32), bits);
+  if (entry.isF16())
+    return k.extend(bitcast(bits, entry));
+  if (entry.isBF16()) {
+    Value wide = arith::ExtUIOp::create(k.builder, k.loc,
+                                        VectorType::get(shape, i32), bits);
+    wide = arith::ShLIOp::create(k.builder, k.loc, wide, constant(i32, 16));
+    return bitcast(wide, k.f32);
+  }
+  Value half = arith::ExtSIOp::create(k.builder, k.loc,
+                                      VectorType::get(shape, i16), bits);
+  half = arith::ShLIOp::create(k.builder, k.loc, half, constant(i16, 7));
+  // The sign was extended over the bit between it and the exponent.
+  half = arith::AndIOp::create(k.builder, k.loc, half, constant(i16, 0xBFFF));
+  return k.extend(bitcast(half, k.builder.getF16Type()));
+}
+
+/// What `widenEntries` leaves to the scale.
+constexpr float kEntryFactorF8 = 256.0f;
+
+/// #ganq.lut: the code selects an entry of the table of its rows and group.
+class LutReader : public CodeReader {
+public:
+  LutReader(ValueRange components, LutAttr scheme, int64_t n, int64_t k)
+      : CodeReader(components[0], scheme, n, k), scheme(scheme),
+        tables(components[1]) {
+    if (scheme.hasScale())
+      scales = components[2];
+    if (scheme.hasSparsePart())
+      sparse = {components[components.size() - 3],
+                components[components.size() - 2], components.back()};
+  }
+
+  void begin(KernelBuilder &k) override {
+    if (!fitsRegisters(k))
+      spill = k.scratch({tablesPerTile(), entries});
+  }
+
+  void beginTile(KernelBuilder &k, Value tile) override {
+    CodeReader::beginTile(k, tile);
+    if (!scales)
+      return;
+    for (int64_t r = 0; r < kRowTile; ++r) {
+      scale[r] = k.load(scales, row(k, r));
+      if (!scheme.getEntry().isInteger(8))
+        scale[r] = k.mulf(scale[r], k.constant(kEntryFactorF8));
+    }
+  }
+
+  void beginGroup(KernelBuilder &k, Value group) override {
+    for (int64_t t = 0; t < tablesPerTile(); ++t) {
+      Value place = tablesPerTile() == 1
+                        ? k.div(tile, scheme.getRows() / kRowTile)
+                        : row(k, t);
+      if (fitsRegisters(k)) {
+        Value stored = load(k, place, group, 0, entries);
+        if (entries < registerEntries(k)) {
+          SmallVector<int64_t> lanes(entries);
+          std::iota(lanes.begin(), lanes.end(), 0);
+          stored = vector::ShuffleOp::create(k.builder, k.loc, stored, stored,
+                                             repeatEntries<int64_t>(k, lanes));
+        }
+        table[t] = widenEntries(k, stored, scheme.getEntry());
+        continue;
+      }
+      for (int64_t at = 0; at < entries; at += kLanes)
+        k.storeVector(widenEntries(k, load(k, place, group, at, kLanes),
+                                   scheme.getEntry()),
+                      spill, {k.index(t), k.index(at)});
+    }
+  }
+
+  Value decode(KernelBuilder &k, int64_t row, int64_t chunk, Value) override {
+    int64_t number = tablesPerTile() == 1 ? 0 : row;
+    return fitsRegisters(k) ? lookup(k, table[number], row, chunk)
+                            : gather(k, spill, number, row, chunk);
+  }
+
+  Value getRowScale(KernelBuilder &k, int64_t row) override {
+    return scales ? scale[row] : Value();
+  }
+  const SparseRows *getSparseRows() const override {
+    return scheme.hasSparsePart() ? &sparse : nullptr;
+  }
+
+private:
+  int64_t tablesPerTile() const { return scheme.getRows() == 1 ? kRowTile : 1; }
+  /// The bits of `count` entries.
+  Value load(KernelBuilder &k, Value place, Value group, int64_t at,
+             int64_t count) {
+    Type entry = scheme.getEntry();
+    Value stored = vector::LoadOp::create(
+        k.builder, k.loc, VectorType::get({count}, entry), tables,
+        ValueRange{place, group, k.index(at)});
+    Type bits = k.builder.getIntegerType(entry.getIntOrFloatBitWidth());
+    return arith::BitcastOp::create(k.builder, k.loc,
+                                    VectorType::get({count}, bits), stored);
+  }
+
+  LutAttr scheme;
+  Value tables, scales, spill;
+  SparseRows sparse;
+  Value table[kRowTile], scale[kRowTile];
+};
+
+/// Codes with a scale for each row and group. Where a row has several groups,
+/// the scales of a tile are widened once, in vectors, so that a group reads its
+/// own from the first cache together with the broadcast.
+class ScaledReader : public CodeReader {
+public:
+  ScaledReader(Value codes, Value scales, SchemeAttrInterface scheme, int64_t n,
+               int64_t k)
+      : CodeReader(codes, scheme, n, k), scales(scales) {}
+
+  void begin(KernelBuilder &k) override {
+    if (groups == 1)
+      return;
+    wideScales = k.scratch({kRowTile * groups});
+    flatScales = flatten(k, scales);
+  }
+
+  void beginTile(KernelBuilder &k, Value tile) override {
+    CodeReader::beginTile(k, tile);
+    if (groups == 1)
+      return;
+    Value first = k.mul(tile, kRowTile * groups);
+    k.chunks(k.index(kRowTile * groups), [&](Value offset, Value mask) {
+      Value from = k.add(first, offset);
+      widen(k, k.loadVector(flatScales, from, mask), from, offset, mask);
+    });
+  }
+
+protected:
+  /// Stores what groups read of 16 scales of the tile, at `from` of all rows
+  /// and at `offset` of the tile.
+  virtual void widen(KernelBuilder &k, Value scale, Value from, Value offset,
+                     Value mask) {
+    k.storeVector(scale, wideScales, offset, mask);
+  }
+  Value groupScale(KernelBuilder &k, int64_t r, Value group) {
+    return groups == 1 ? k.load(scales, {row(k, r), k.index(0)})
+                       : k.load(wideScales, k.add(group, r * groups));
+  }
+  Value flatten(KernelBuilder &k, Value matrix) {
+    return memref::CollapseShapeOp::create(
+        k.builder, k.loc, matrix, ArrayRef<ReassociationIndices>{{0, 1}});
+  }
+  static Value broadcast(KernelBuilder &k, Value scalar, int64_t count) {
+    return vector::BroadcastOp::create(
+        k.builder, k.loc, VectorType::get({count}, scalar.getType()), scalar);
+  }
+
+  Value scales, wideScales, flatScales;
+};
+
+/// #ganq.uniform: (code - zero) * scale, through a table for small codes.
+class UniformReader : public ScaledReader {
+public:
+  UniformReader(ValueRange components, UniformAttr scheme, int64_t n, int64_t k)
+      : ScaledReader(components[0], components[1], scheme, n, k),
+        zeros(components[2]) {}
+
+  void begin(KernelBuilder &k) override {
+    ScaledReader::begin(k);
+    if (groups == 1)
+      return;
+    wideShifts = k.scratch({kRowTile * groups});
+    flatZeros = flatten(k, zeros);
+  }
+
+  void beginGroup(KernelBuilder &k, Value group) override {
+    for (int64_t r = 0; r < kRowTile; ++r) {
+      Value factor = groupScale(k, r, group);
+      Value offset;
+      if (groups == 1) {
+        Value zero = memref::LoadOp::create(k.builder, k.loc, zeros,
+                                            ValueRange{row(k, r), k.index(0)});
+        zero = arith::UIToFPOp::create(k.builder, k.loc, k.f32, zero);
+        offset = k.negf(k.mulf(zero, factor));
+      } else {
+        offset = k.load(wideShifts, k.add(group, r * groups));
+      }
+      scale[r] = broadcast(k, factor, lanes(k));
+      shift[r] = broadcast(k, offset, lanes(k));
+      if (!usesTable())
+        continue;
+      SmallVector<float> level(entries);
+      std::iota(level.begin(), level.end(), 0.0f);
+      Value levels = arith::ConstantOp::create(
+          k.builder, k.loc,
+          DenseElementsAttr::get(
+              VectorType::get({lanes(k)}, k.f32),
+              ArrayRef<float>(repeatEntries<float>(k, level))));
+      scale[r] = k.fma(levels, scale[r], shift[r]);
+    }
+  }
+
+  Value decode(KernelBuilder &k, int64_t row, int64_t chunk, Value) override {
+    if (usesTable())
+      return lookup(k, scale[row], row, chunk);
+    Value level = arith::SIToFPOp::create(
+        k.builder, k.loc, k.vecF32, codeVector(k, row, chunk, /*exact=*/true));
+    return k.fma(level, scale[row], shift[row]);
+  }
+
+protected:
+  void widen(KernelBuilder &k, Value scale, Value from, Value offset,
+             Value mask) override {
+    ScaledReader::widen(k, scale, from, offset, mask);
+    auto bytes = VectorType::get({kLanes}, k.builder.getI8Type());
+    Value zero;
+    if (mask) {
+      Value none = arith::ConstantOp::create(k.builder, k.loc,
+                                             k.builder.getZeroAttr(bytes));
+      zero = vector::MaskedLoadOp::create(k.builder, k.loc, bytes, flatZeros,
+                                          from, mask, none);
+    } else {
+      zero = vector::LoadOp::create(k.builder, k.loc, bytes, flatZeros,
+                                    ValueRange(from));
+    }
+    zero = arith::UIToFPOp::create(k.builder, k.loc, k.vecF32, zero);
+    k.storeVector(k.negf(k.mulf(zero, scale)), wideShifts, offset, mask);
+  }
+
+private:
+  static constexpr unsigned kMaxTableBits = 4;
+  bool usesTable() const { return bits <= kMaxTableBits; }
+  int64_t lanes(KernelBuilder &k) const {
+    return usesTable() ? registerEntries(k) : kLanes;
+  }
+
+  Value zeros, wideShifts, flatZeros;
+  Value scale[kRowTile], shift[kRowTile];
+};
+
+/// Fixed levels times a scale. Levels that are powers of two are multiplied by
+/// an integer add to the exponent of the scale: 2^E s has the bits of s plus
+/// E 2^23 for every s that is normal, and the sign is a bit that s > 0 lacks.
+class LevelsReader : public ScaledReader {
+public:
+  LevelsReader(ValueRange components, SchemeAttrInterface scheme, int64_t n,
+               int64_t k)
+      : ScaledReader(components[0], components[1], scheme, n, k),
+        levels(scheme.getFixedLevels()),
+        arePowers(llvm::all_of(levels, isPower)) {}
+
+  void begin(KernelBuilder &k) override {
+    ScaledReader::begin(k);
+    if (fitsRegisters(k))
+      return;
+    memory = k.scratch({1, entries});
+    for (int64_t at = 0; at < entries; at += kLanes)
+      k.storeVector(
+          arith::ConstantOp::create(
+              k.builder, k.loc,
+              DenseElementsAttr::get(
+                  k.vecF32, ArrayRef<float>(levels).slice(at, kLanes))),
+          memory, {k.index(0), k.index(at)});
+  }
+
+  void beginGroup(KernelBuilder &k, Value group) override {
+    for (int64_t r = 0; r < kRowTile; ++r) {
+      Value factor = groupScale(k, r, group);
+      scale[r] = usesTable() ? scaledTable(k, factor) : k.splat(factor);
+    }
+  }
+
+  Value decode(KernelBuilder &k, int64_t row, int64_t chunk, Value) override {
+    if (usesTable())
+      return lookup(k, scale[row], row, chunk);
+    Value level = fitsRegisters(k) ? lookup(k, constantTable(k), row, chunk)
+                                   : gather(k, memory, 0, row, chunk);
+    return k.mulf(level, scale[row]);
+  }
+
+private:
+  /// Tables for more bits take more registers than multiplying costs.
+  static constexpr unsigned kMaxTableBits = 4;
+  bool usesTable() const { return bits <= kMaxTableBits; }
+
+  static bool isPower(float level) {
+    int exponent;
+    return std::fabs(std::frexp(level, &exponent)) == 0.5f && exponent >= 1;
+  }
+  Value constantTable(KernelBuilder &k) {
+    return arith::ConstantOp::create(
+        k.builder, k.loc,
+        DenseElementsAttr::get(
+            VectorType::get({registerEntries(k)}, k.f32),
+            ArrayRef<float>(repeatEntries<float>(k, levels))));
+  }
+  /// The levels of a group in a register.
+  Value scaledTable(KernelBuilder &k, Value factor) {
+    int64_t count = registerEntries(k);
+    if (!arePowers)
+      return k.mulf(constantTable(k), broadcast(k, factor, count));
+    SmallVector<int32_t> bitsToAdd;
+    for (float level : levels)
+      bitsToAdd.push_back(static_cast<int32_t>(
+          (static_cast<uint32_t>(std::ilogb(level)) << 23) +
+          (level < 0 ? 1u << 31 : 0)));
+    auto type = VectorType::get({count}, k.builder.getI32Type());
+    Value exponents = arith::ConstantOp::create(
+        k.builder, k.loc,
+        DenseElementsAttr::get(
+            type, ArrayRef<int32_t>(repeatEntries<int32_t>(k, bitsToAdd))));
+    Value bits = arith::BitcastOp::create(k.builder, k.loc, type,
+                                          broadcast(k, factor, count));
+    return arith::BitcastOp::create(
+        k.builder, k.loc, VectorType::get({count}, k.f32),
+        arith::AddIOp::create(k.builder, k.loc, bits, exponents));
+  }
+
+  SmallVector<float> levels;
+  bool arePowers;
+  Value memory;
+  Value scale[kRowTile];
+};
+
+} // namespace
+
+std::unique_ptr<WeightReader> ganq::createFloatReader(Value weight, int64_t n) {
+  return std::make_unique<FloatReader>(weight, n);
+}
+
+std::unique_ptr<WeightReader> ganq::createReader(SchemeAttrInterface scheme,
+                                                 ValueRange components,
+                                                 int64_t n, int64_t k) {
+  if (auto lut = dyn_cast<LutAttr>(scheme))
+    return std::make_unique<LutReader>(components, lut, n, k);
+  if (auto uniform = dyn_cast<UniformAttr>(scheme))
+    return std::make_unique<UniformReader>(components, uniform, n, k);
+  if (hasReader(scheme))
+    return std::make_unique<LevelsReader>(components, scheme, n, k);
+  return nullptr;
+}
+
+bool ganq::hasReader(SchemeAttrInterface scheme) {
+  return isa<LutAttr, UniformAttr>(scheme) || !scheme.getFixedLevels().empty();
+}
