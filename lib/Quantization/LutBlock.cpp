@@ -94,6 +94,10 @@ void LutBlock::chooseKept() {
   if (!keeps())
     return;
   std::vector<float> values(p.k);
+  // Between distance alone, which frees the tables, and what an error costs.
+  std::vector<double> weights(p.k);
+  for (int64_t j = 0; j != p.k; ++j)
+    weights[j] = std::sqrt(p.curvature[j]);
   std::fill(kept.begin(), kept.end(), 0);
   std::fill(keptError.begin(), keptError.end(), 0.0f);
   for (int64_t r = 0; r != count; ++r) {
@@ -101,7 +105,7 @@ void LutBlock::chooseKept() {
     for (int64_t j = 0; j != p.k; ++j)
       values[j] = weight[j * lanes + r];
     if (improves())
-      chooseFarthest(values.data(), p.curvature.data(), p.k, p.options.kept,
+      chooseFarthest(values.data(), weights.data(), p.k, p.options.kept,
                      columns);
     else
       chooseTails(values.data(), p.k, p.options.kept, columns);

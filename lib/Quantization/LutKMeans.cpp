@@ -62,8 +62,8 @@ Status LutKMeans::makeTables(const float *w, int64_t first, int64_t begin,
     }
     std::fill(entries.begin(), entries.end(), 0.0);
     if (!values.empty())
-      kMeansStart(values.data(), static_cast<int64_t>(values.size()), p.levels,
-                  entries.data());
+      kMeans(values.data(), static_cast<int64_t>(values.size()), p.levels,
+             entries.data());
     for (int64_t t = 0; t != levels; ++t) {
       auto value = static_cast<float>(entries[t]);
       tables[group.index * levels + t] = value;

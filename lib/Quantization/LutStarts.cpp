@@ -6,6 +6,7 @@
 
 #include "LutStarts.h"
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -75,15 +76,13 @@ void ganq::quant::quantileStart(const float *w, int64_t count, int levels,
   quantiles(sorted(w, count), levels, table);
 }
 
-void ganq::quant::kMeansStart(const float *w, int64_t count, int levels,
-                              double *table) {
-  constexpr int iterations = 15;
-  std::vector<float> values = sorted(w, count);
-  quantiles(values, levels, table);
+/// Lloyd's iterations on ascending values, until nothing changes.
+static void cluster(const std::vector<float> &values, int levels,
+                    int iterations, double *table) {
   std::vector<double> sums(values.size() + 1);
   for (size_t i = 0; i != values.size(); ++i)
     sums[i + 1] = sums[i] + values[i];
-  // The values are sorted, so a cluster is a range between two midpoints.
+  // A cluster is a range between two midpoints.
   for (int iteration = 0; iteration != iterations; ++iteration) {
     size_t begin = 0;
     bool changed = false;
@@ -107,6 +106,21 @@ void ganq::quant::kMeansStart(const float *w, int64_t count, int levels,
   std::sort(table, table + levels);
 }
 
+void ganq::quant::kMeansStart(const float *w, int64_t count, int levels,
+                              double *table) {
+  constexpr int iterations = 15;
+  std::vector<float> values = sorted(w, count);
+  quantiles(values, levels, table);
+  cluster(values, levels, iterations, table);
+}
+
+void ganq::quant::kMeans(const float *w, int64_t count, int levels,
+                         double *table) {
+  constexpr int iterations = 100;
+  compandedStart(w, nullptr, count, levels, table);
+  cluster(sorted(w, count), levels, iterations, table);
+}
+
 void ganq::quant::compandedStart(const float *w, const double *weights,
                                  int64_t count, int levels, double *table) {
   constexpr int bins = 200, reach = 24;
@@ -122,13 +136,19 @@ void ganq::quant::compandedStart(const float *w, const double *weights,
     int bin = static_cast<int>((w[i] - low) / (high - low) * bins);
     histogram[std::clamp(bin, 0, bins - 1)] += weights ? weights[i] : 1;
   }
+  static const std::array<double, 2 * reach + 1> bell = [] {
+    std::array<double, 2 * reach + 1> values;
+    for (int d = -reach; d <= reach; ++d)
+      values[reach + d] = std::exp(-0.5 * (d / deviation) * (d / deviation));
+    return values;
+  }();
   double total = 0;
   for (int bin = 0; bin != bins; ++bin) {
     double sum = 0;
-    for (int d = -reach; d <= reach; ++d)
-      if (bin + d >= 0 && bin + d < bins)
-        sum += histogram[bin + d] *
-               std::exp(-0.5 * (d / deviation) * (d / deviation));
+    int first = std::max(bin - reach, 0),
+        last = std::min(bin + reach, bins - 1);
+    for (int other = first; other <= last; ++other)
+      sum += histogram[other] * bell[reach + other - bin];
     density[bin] = std::cbrt(sum);
     total += density[bin];
   }

@@ -20,7 +20,7 @@ void linearStart(const float *w, int64_t count, int levels, double *table);
 /// The quantiles (t + 1/2) / levels.
 void quantileStart(const float *w, int64_t count, int levels, double *table);
 
-/// Lloyd's iterations from the quantiles.
+/// A few of Lloyd's iterations from the quantiles.
 void kMeansStart(const float *w, int64_t count, int levels, double *table);
 
 /// Levels with a density proportional to the cube root of the values' density
@@ -28,6 +28,10 @@ void kMeansStart(const float *w, int64_t count, int levels, double *table);
 /// (or null) counts each value by its curvature.
 void compandedStart(const float *w, const double *weights, int64_t count,
                     int levels, double *table);
+
+/// Lloyd's iterations to their end, from levels that are good already: the
+/// companded ones.
+void kMeans(const float *w, int64_t count, int levels, double *table);
 
 } // namespace ganq::quant
 

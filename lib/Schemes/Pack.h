@@ -44,8 +44,7 @@ inline void packCodes(const CodeLayout &layout, std::vector<char> &packed,
                       const uint8_t *codes) {
   auto *bytes = reinterpret_cast<uint8_t *>(packed.data());
   for (int64_t row = 0; row < count; ++row)
-    for (int64_t column = 0; column < k; ++column)
-      layout.insert(bytes, first + row, column, codes[row * k + column]);
+    layout.insertRow(bytes, first + row, codes + row * k, k);
 }
 
 } // namespace ganq

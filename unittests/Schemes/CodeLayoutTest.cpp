@@ -38,6 +38,11 @@ TEST_P(CodeLayoutTest, InsertThenExtract) {
         ASSERT_EQ(layout.extract(packed.data(), row, column),
                   codes[row * columns + column])
             << bits << " bits, row " << row << ", column " << column;
+    std::vector<uint8_t> byRows(layout.getBytes());
+    for (int64_t row = 0; row < rows; ++row)
+      layout.insertRow(byRows.data(), row, codes.data() + row * columns,
+                       columns);
+    EXPECT_EQ(byRows, packed);
   }
 }
 

@@ -25,6 +25,7 @@
 
 #include <cassert>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace ganq {
@@ -89,6 +90,36 @@ public:
       unsigned mask = (1u << plane.width) - 1;
       codes[byteOf(plane, row, column)] |= static_cast<uint8_t>(
           ((code >> plane.shift) & mask) << bitOf(plane, column));
+    }
+  }
+
+  /// Writes `count` codes of a row, from its first column on, into zero-filled
+  /// storage.
+  void insertRow(uint8_t *codes, int64_t row, const uint8_t *values,
+                 int64_t count) const {
+    for (const Plane &plane : planes) {
+      unsigned width = plane.width, shift = plane.shift;
+      auto mask = static_cast<uint8_t>((1u << width) - 1);
+      int64_t perUnit = plane.columnsPerUnit();
+      uint8_t *out = codes + byteOf(plane, row, 0);
+      for (int64_t first = 0; first < count; first += perUnit) {
+        // Local, so that lanes become vectors.
+        uint8_t unit[kLanes] = {}, lanes[kLanes] = {};
+        for (int64_t i = 0; i < perUnit / kLanes; ++i) {
+          int64_t column = first + i * kLanes;
+          if (column + kLanes <= count)
+            std::memcpy(lanes, values + column, kLanes);
+          else
+            for (int64_t lane = 0; lane < kLanes; ++lane)
+              lanes[lane] = column + lane < count ? values[column + lane] : 0;
+          auto bit = static_cast<unsigned>(i) * width;
+          for (int64_t lane = 0; lane < kLanes; ++lane)
+            unit[lane] |=
+                static_cast<uint8_t>(((lanes[lane] >> shift) & mask) << bit);
+        }
+        std::memcpy(out, unit, kLanes);
+        out += kRowTile * kLanes;
+      }
     }
   }
 
