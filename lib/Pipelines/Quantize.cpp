@@ -1,42 +1,28 @@
-//===- Quantize.cpp - Calibrates and quantizes the weights ----------------===//
+//===- Quantize.cpp - Quantizes the weights -------------------------------===//
 //
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Pipelines/Quantize.h"
+#include "Calibrate.h"
 #include "Errors.h"
-#include "ganq/Quantization/Gram.h"
-#include "ganq/Schemes/Passes.h"
 #include "ganq/Schemes/SchemeSolver.h"
-#include "ganq/runtime/model.h"
-#include "ganq/runtime/npy.h"
+#include "ganq/runtime/manifest.h"
 #include "ganq/runtime/safetensors.h"
-#include "ganq/runtime/session.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringSet.h"
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
-#include "llvm/Support/Path.h"
-#include <numeric>
+#include "llvm/Support/MemoryBuffer.h"
 
 using namespace mlir;
 using namespace ganq;
 
-static std::string gramName(size_t observer) {
-  return "gram." + std::to_string(observer);
-}
-
-//===----------------------------------------------------------------------===//
-// Setting up
-//===----------------------------------------------------------------------===//
-
-Quantizer::Quantizer(ModuleOp assigned, const CompileOptions &options,
-                     ParameterStore &store, std::string work,
-                     Progress &progress)
-    : assigned(assigned), options(options), store(store), work(std::move(work)),
-      progress(progress) {
+Quantizer::Quantizer(ModuleOp assigned, ModuleOp imported,
+                     const CompileOptions &options, ParameterStore &store,
+                     std::string work, Progress &progress)
+    : assigned(assigned), imported(imported), options(options), store(store),
+      work(std::move(work)), progress(progress) {
   llvm::StringSet<> seen;
   assigned.walk([&](MatmulOp matmul) {
     auto parameter = matmul.getWeight().getDefiningOp<ParameterOp>();
@@ -85,7 +71,8 @@ void Quantizer::announce() {
   // A solver keeps a few factors of the Gram matrix and blocks of rows.
   int64_t memory = (int64_t(256) << 20) + 4 * gram +
                    (calibrates ? std::min(options.gramMemory, gram * 4) : 0);
-  bool solves = options.phases.scheme == "lut" && options.solver != "kmeans";
+  bool solves =
+      isa<LutAttr>(weights.front().scheme) && options.solver != "kmeans";
   // Seconds per row and squared column on two cores of 2023.
   double seconds =
       solves ? work * 1.5e-9 : static_cast<double>(elements) * 2e-7;
@@ -106,337 +93,150 @@ std::string Quantizer::calibrationFile() const {
   return work + "/calibration.safetensors";
 }
 
-llvm::Error Quantizer::readTokens() {
-  runtime::Result<runtime::Tensor> tensor =
-      runtime::readNpy(options.calibration);
-  if (!tensor.ok())
-    return toError(tensor.status());
-  if (tensor->shape.size() != 2 || tensor->shape[0] < 1 || tensor->shape[1] < 1)
-    return makeError("expected '" + options.calibration +
-                     "' to hold rows of token ids [rows, tokens], but got " +
-                     runtime::toString(tensor->shape));
-  runtime::Result<std::vector<int64_t>> ids = runtime::toTokens(*tensor);
-  if (!ids.ok())
-    return makeError(options.calibration + ": " + ids.status().message());
-  // Before hours are spent: do the tokens fit the model?
-  if (auto state = assigned->getAttrOfType<DictionaryAttr>("ganq.state")) {
-    int64_t vocabulary = state.getAs<IntegerAttr>("vocabulary").getInt();
-    int64_t context = state.getAs<IntegerAttr>("max_context").getInt();
-    if (tensor->shape[1] > context)
-      return makeError(
-          llvm::formatv("expected rows of at most {0} tokens (the model's "
-                        "context) in '{1}', but got {2}",
-                        context, options.calibration, tensor->shape[1]));
-    for (auto [index, id] : llvm::enumerate(*ids))
-      if (id < 0 || id >= vocabulary)
-        return makeError(llvm::formatv(
-            "expected token ids from 0 to {0} in '{1}', but got {2} in row {3}",
-            vocabulary - 1, options.calibration, id, index / tensor->shape[1]));
-  }
-  tokenRows = tensor->shape[0];
-  tokenColumns = tensor->shape[1];
-  tokens = std::move(*ids);
-  return llvm::Error::success();
+const std::string &Quantizer::modelHash() {
+  if (hash.empty())
+    if (auto buffer = llvm::MemoryBuffer::getFile(options.model, false, false))
+      hash = runtime::sha256(std::string_view((*buffer)->getBufferStart(),
+                                              (*buffer)->getBufferSize()));
+  return hash;
 }
 
-llvm::Error Quantizer::numberObservers() {
-  OwningOpRef<ModuleOp> module(assigned.clone());
-  PassManager manager(module->getContext());
-  manager.addPass(createInsertObservers());
-  if (llvm::Error error = runPasses(manager, *module))
-    return error;
-  auto ids = (*module)->getAttrOfType<DictionaryAttr>("ganq.observers");
-  for (Weight &weight : weights) {
-    auto id = ids.getAs<IntegerAttr>(weight.key);
-    if (!id)
+void Quantizer::findFinished() {
+  for (auto [index, weight] : llvm::enumerate(weights)) {
+    auto existing = runtime::Safetensors::open(weightFile(index));
+    if (!existing.ok())
       continue;
-    weight.observer = id.getInt();
-    if (observers.size() <= static_cast<size_t>(weight.observer))
-      observers.resize(weight.observer + 1);
-    observers[weight.observer] = weight.k;
+    weight.finished = true;
+    const auto &metadata = (*existing)->metadata();
+    if (auto it = metadata.find("error"); it != metadata.end())
+      weight.error = std::strtod(it->second.c_str(), nullptr);
+    if (auto it = metadata.find("note"); it != metadata.end())
+      weight.note = it->second;
   }
-  return llvm::Error::success();
 }
 
-llvm::Error Quantizer::buildObserved(const std::string &path) {
-  OwningOpRef<ModuleOp> module(assigned.clone());
-  PassManager manager(module->getContext());
-  manager.addPass(createInsertObservers());
-  manager.addPass(createDropSchemes());
-  if (llvm::Error error = runPasses(manager, *module))
-    return error;
-  auto info = describeModule(*module);
-  if (!info)
-    return info.takeError();
-  auto component = [](StringRef key,
-                      llvm::function_ref<llvm::Error(ArrayRef<char>)>) {
-    return makeError("internal error: no weight is quantized yet: '" + key +
-                     "'");
+bool Quantizer::isFinished() const {
+  return llvm::all_of(weights, [](const Weight &w) { return w.finished; });
+}
+
+llvm::Error Quantizer::solve(size_t index, const InputStatistics &statistics,
+                             double done) {
+  Weight &weight = weights[index];
+  WeightProblem problem;
+  problem.n = weight.n;
+  problem.k = weight.k;
+  problem.readRows = [&](int64_t first, int64_t count, float *out) {
+    return store.readRows(weight.parameter, first, count, out);
   };
-  auto written =
-      writeArtifact(*module, *info, options.phases, store, component, path);
-  return written ? llvm::Error::success() : written.takeError();
-}
+  problem.gram = statistics.gram;
+  problem.cross = statistics.cross;
+  problem.sample = statistics.sample;
+  problem.sampleRows = statistics.sampleRows;
+  problem.learned = statistics.learned;
+  SolverOptions solver;
+  auto chosen = weight.parameter->getAttrOfType<StringAttr>("ganq.solver");
+  solver.solver = chosen ? chosen.str() : options.solver;
+  solver.alpha = options.alpha;
+  std::string name = weight.key + " " + weight.scheme.getShortName();
+  solver.progress = [&](double share) {
+    progress.update(done + share * weight.cost(), name);
+  };
+  auto attr = cast<SchemeSolverInterface>(weight.scheme);
+  auto result = attr.quantize(problem, solver);
+  store.release();
+  if (!result)
+    return makeError("weight '" + weight.key +
+                     "': " + llvm::toString(result.takeError()) +
+                     "; --exclude=REGEX leaves a weight as it is");
+  weight.error = result->relativeError;
+  weight.note = result->note;
+  if (statistics.gram && statistics.rows > 0 && statistics.rows < weight.k)
+    weight.note += llvm::formatv("{0}{1} calibration tokens for {2} inputs: "
+                                 "singular Gram matrix",
+                                 weight.note.empty() ? "" : "; ",
+                                 statistics.rows, weight.k);
 
-//===----------------------------------------------------------------------===//
-// Calibration
-//===----------------------------------------------------------------------===//
-
-namespace {
-
-/// Runs a model with observers over rows of tokens, chunk by chunk.
-class ObservedModel {
-public:
-  llvm::Error open(const std::string &path) {
-    auto opened = runtime::Model::open(path);
-    if (!opened.ok())
-      return toError(opened.status());
-    model = *opened;
-    const runtime::Manifest &manifest = model->manifest();
-    if (manifest.state) {
-      auto created = runtime::Session::create(model);
-      if (!created.ok())
-        return toError(created.status());
-      session = std::move(*created);
-      chunk = manifest.prefill ? manifest.prefill->tokens : 1;
-      return llvm::Error::success();
-    }
-    const auto &inputs = manifest.main->inputs;
-    if (inputs.size() != 1 || (inputs[0].dtype != runtime::DType::I64 &&
-                               inputs[0].dtype != runtime::DType::I32))
-      return makeError("expected a model with one input of token ids to "
-                       "calibrate, but got " +
-                       llvm::Twine(inputs.size()) +
-                       " inputs; quantize it without --calibration");
-    return llvm::Error::success();
-  }
-
-  /// Tokens of one call; 0: a row at a time.
-  int64_t getChunk() const { return session ? chunk : 0; }
-
-  /// Runs tokens [begin, begin + count) of a row; `observe` sees the inputs of
-  /// each layer, count rows of them.
-  llvm::Error run(const int64_t *row, int64_t begin, int64_t count,
-                  const runtime::Observer &observe) {
-    model->setObserver(
-        [&](int64_t id, const float *data, int64_t rows, int64_t columns) {
-          // A chunk that is not full ends in padding.
-          observe(id, data, std::min(rows, count), columns);
-        });
-    if (session) {
-      if (begin == 0)
-        if (runtime::Status status = session->rewind(0); !status.ok())
-          return toError(status);
-      return toError(session->feed(row + begin, count));
-    }
-    const runtime::Port &port = model->manifest().main->inputs[0];
-    runtime::NamedTensor input;
-    input.name = port.name;
-    input.dtype = port.dtype;
-    input.shape = {1, count};
-    std::vector<int32_t> narrow(row + begin, row + begin + count);
-    input.data = port.dtype == runtime::DType::I64
-                     ? static_cast<const void *>(row + begin)
-                     : narrow.data();
-    return toError(model->run({input}).status());
-  }
-
-private:
-  std::shared_ptr<runtime::Model> model;
-  std::unique_ptr<runtime::Session> session;
-  int64_t chunk = 0;
-};
-
-} // namespace
-
-llvm::Error Quantizer::calibrate() {
-  std::string path = calibrationFile();
-  if (llvm::sys::fs::exists(path))
-    return llvm::Error::success();
-  std::string observedPath = work + "/observed.ganq";
-  progress.note("building the model with observers");
-  if (llvm::Error error = buildObserved(observedPath))
-    return error;
-  ObservedModel model;
-  if (llvm::Error error = model.open(observedPath))
-    return error;
-
-  runtime::SafetensorsWriter writer(path);
-  for (auto [id, columns] : llvm::enumerate(observers))
-    if (auto status = writer.declare(gramName(id), runtime::DType::F64,
-                                     {columns, columns});
+  SmallVector<SchemeComponent> components =
+      weight.scheme.getComponents(weight.n, weight.k);
+  runtime::SafetensorsWriter writer(weightFile(index));
+  std::string errorText = llvm::formatv("{0}", weight.error);
+  for (auto [key, value] :
+       {std::pair<std::string, std::string>{"key", weight.key},
+        {"error", errorText},
+        {"note", weight.note}})
+    if (auto status = writer.setMetadata(key, value); !status.ok())
+      return toError(status);
+  for (auto [component, bytes] :
+       llvm::zip_equal(components, result->components))
+    if (auto status = writer.declare(component.suffix, runtime::DType::U8,
+                                     {static_cast<int64_t>(bytes.size())});
         !status.ok())
       return toError(status);
   if (auto status = writer.begin(); !status.ok())
     return toError(status);
-
-  // As many layers at a time as their Gram matrices fit the budget.
-  auto gramBytes = [&](size_t id) {
-    return observers[id] * observers[id] * static_cast<int64_t>(sizeof(double));
-  };
-  for (size_t first = 0; first < observers.size();) {
-    size_t last = first + 1;
-    for (int64_t bytes = gramBytes(first);
-         last < observers.size() &&
-         (bytes += gramBytes(last)) <= options.gramMemory;)
-      ++last;
-    std::vector<ganq::quant::GramAccumulator> grams;
-    for (size_t id = first; id < last; ++id)
-      grams.emplace_back(observers[id]);
-
-    std::string failure;
-    auto observe = [&](int64_t id, const float *data, int64_t rows, int64_t) {
-      if (id < static_cast<int64_t>(first) || id >= static_cast<int64_t>(last))
-        return;
-      ganq::quant::Status status = grams[id - first].add(data, rows);
-      if (!status.ok() && failure.empty())
-        failure = status.message();
-    };
-    progress.begin(llvm::formatv("calibrating layers {0}-{1} of {2}", first + 1,
-                                 last, observers.size()),
-                   static_cast<double>(tokenRows));
-    int64_t chunk = model.getChunk() ? model.getChunk() : tokenColumns;
-    for (int64_t row = 0; row < tokenRows; ++row) {
-      for (int64_t begin = 0; begin < tokenColumns; begin += chunk) {
-        int64_t count = std::min(chunk, tokenColumns - begin);
-        if (llvm::Error error = model.run(tokens.data() + row * tokenColumns,
-                                          begin, count, observe))
-          return makeError(llvm::formatv("row {0} of '{1}': {2}", row,
-                                         options.calibration,
-                                         llvm::toString(std::move(error))));
-        if (!failure.empty())
-          return makeError(llvm::formatv("row {0} of '{1}': {2}", row,
-                                         options.calibration, failure));
-      }
-      progress.update(static_cast<double>(row + 1), "");
-    }
-    for (size_t id = first; id < last; ++id) {
-      ganq::quant::Gram gram = grams[id - first].finish();
-      if (auto status =
-              writer.append(gramName(id), gram.h.data(), gramBytes(id));
-          !status.ok())
-        return toError(status);
-    }
-    first = last;
-  }
-  progress.end();
+  for (auto [component, bytes] :
+       llvm::zip_equal(components, result->components))
+    if (auto status = writer.append(component.suffix, bytes.data(),
+                                    static_cast<int64_t>(bytes.size()));
+        !status.ok())
+      return toError(status);
   if (auto status = writer.finish(); !status.ok())
     return toError(status);
-  llvm::sys::fs::remove(observedPath);
+  weight.finished = true;
+  progress.update(done + weight.cost(),
+                  llvm::formatv("{0} error {1:F5}", name, weight.error).str());
   return llvm::Error::success();
 }
 
-//===----------------------------------------------------------------------===//
-// Solving
-//===----------------------------------------------------------------------===//
-
-llvm::Error Quantizer::solve() {
-  std::unique_ptr<runtime::Safetensors> calibration;
-  if (!options.calibration.empty()) {
-    auto opened = runtime::Safetensors::open(calibrationFile());
-    if (!opened.ok())
-      return toError(opened.status());
-    calibration = std::move(*opened);
+llvm::Error Quantizer::solveAll(const std::string &statistics) {
+  std::unique_ptr<CalibrationFile> file;
+  if (!statistics.empty()) {
+    auto opened = CalibrationFile::open(statistics, modelHash());
+    if (!opened)
+      return opened.takeError();
+    file = std::move(*opened);
   }
-  auto findGram = [&](int64_t observer) -> const double * {
-    const runtime::TensorInfo *info =
-        calibration && observer >= 0 ? calibration->find(gramName(observer))
-                                     : nullptr;
-    return info ? reinterpret_cast<const double *>(calibration->data(*info))
-                : nullptr;
-  };
-
   double total = 0, done = 0;
   for (const Weight &weight : weights)
-    total += static_cast<double>(weight.n) * weight.k * weight.k;
+    total += weight.cost();
   progress.begin("quantizing", total);
-  for (size_t index = 0; index < weights.size(); ++index) {
-    Weight &weight = weights[index];
-    double cost = static_cast<double>(weight.n) * weight.k * weight.k;
-    std::string path = weightFile(index);
-    SmallVector<SchemeComponent> components =
-        weight.scheme.getComponents(weight.n, weight.k);
-    if (auto existing = runtime::Safetensors::open(path); existing.ok()) {
-      const auto &metadata = (*existing)->metadata();
-      if (auto it = metadata.find("error"); it != metadata.end())
-        weight.error = std::strtod(it->second.c_str(), nullptr);
-      if (auto it = metadata.find("note"); it != metadata.end())
-        weight.note = it->second;
-      done += cost;
-      continue;
+  for (auto [index, weight] : llvm::enumerate(weights)) {
+    if (!weight.finished) {
+      InputStatistics input;
+      // A weight that no token reaches has no statistics in our own file.
+      if (file && (weight.observer >= 0 || statistics != calibrationFile())) {
+        auto found = file->get(weight.key, weight.n, weight.k);
+        if (!found)
+          return found.takeError();
+        input = *found;
+        input.rows = tokenRows * tokenColumns;
+      }
+      if (llvm::Error error = solve(index, input, done))
+        return error;
     }
-
-    WeightProblem problem;
-    problem.n = weight.n;
-    problem.k = weight.k;
-    problem.readRows = [&](int64_t first, int64_t count, float *out) {
-      return store.readRows(weight.parameter, first, count, out);
-    };
-    problem.gram = findGram(weight.observer);
-    SolverOptions solver;
-    solver.solver = options.solver;
-    solver.progress = [&](double share) {
-      progress.update(
-          done + share * cost,
-          llvm::formatv("{0} {1}", weight.key, weight.scheme.getShortName())
-              .str());
-    };
-    auto attr = cast<SchemeSolverInterface>(weight.scheme);
-    auto result = attr.quantize(problem, solver);
-    store.release();
-    if (!result)
-      return makeError("weight '" + weight.key +
-                       "': " + llvm::toString(result.takeError()) +
-                       "; --exclude=REGEX leaves a weight as it is");
-    weight.error = result->relativeError;
-    weight.note = result->note;
-
-    runtime::SafetensorsWriter writer(path);
-    std::string errorText = llvm::formatv("{0}", weight.error);
-    for (auto [key, value] :
-         {std::pair<std::string, std::string>{"key", weight.key},
-          {"error", errorText},
-          {"note", weight.note}})
-      if (auto status = writer.setMetadata(key, value); !status.ok())
-        return toError(status);
-    for (auto [component, bytes] :
-         llvm::zip_equal(components, result->components))
-      if (auto status = writer.declare(component.suffix, runtime::DType::U8,
-                                       {static_cast<int64_t>(bytes.size())});
-          !status.ok())
-        return toError(status);
-    if (auto status = writer.begin(); !status.ok())
-      return toError(status);
-    for (auto [component, bytes] :
-         llvm::zip_equal(components, result->components))
-      if (auto status = writer.append(component.suffix, bytes.data(),
-                                      static_cast<int64_t>(bytes.size()));
-          !status.ok())
-        return toError(status);
-    if (auto status = writer.finish(); !status.ok())
-      return toError(status);
-    done += cost;
-    progress.update(done,
-                    llvm::formatv("{0} {1} error {2:F5}", weight.key,
-                                  weight.scheme.getShortName(), weight.error)
-                        .str());
+    done += weight.cost();
   }
   progress.end();
   return llvm::Error::success();
 }
 
 llvm::Error Quantizer::run() {
-  if (weights.empty())
+  findFinished();
+  if (isFinished())
     return llvm::Error::success();
+  if (options.calibration.empty())
+    return solveAll("");
+  if (!isNpyFile(options.calibration))
+    return solveAll(options.calibration);
+  if (llvm::Error error = readTokens())
+    return error;
+  if (options.calibrationMode == "sequential")
+    return solveInStages();
   if (llvm::Error error = numberObservers())
     return error;
-  if (!options.calibration.empty())
-    if (llvm::Error error = readTokens())
-      return error;
-  if (!options.calibration.empty())
-    if (llvm::Error error = calibrate())
-      return error;
-  return solve();
+  if (llvm::Error error = observe())
+    return error;
+  return solveAll(calibrationFile());
 }
 
 llvm::Error

@@ -13,13 +13,19 @@
 
 namespace ganq {
 
+struct InputStatistics;
+
 /// The quantized weights of a module after the assign phase, kept in files of a
 /// work folder: one per weight, so that a stopped run goes on where it was.
+/// docs/Calibration.md describes what calibration computes.
 class Quantizer {
 public:
-  /// `work` exists and belongs to this run's options alone.
-  Quantizer(mlir::ModuleOp assigned, const CompileOptions &options,
-            ParameterStore &store, std::string work, Progress &progress);
+  /// `imported` is the module after the input phase, which calibration runs;
+  /// null where there is none. `work` exists and belongs to this run's options
+  /// alone.
+  Quantizer(mlir::ModuleOp assigned, mlir::ModuleOp imported,
+            const CompileOptions &options, ParameterStore &store,
+            std::string work, Progress &progress);
 
   /// Number of weights that have a scheme.
   size_t getWeightCount() const { return weights.size(); }
@@ -45,22 +51,43 @@ private:
     SchemeAttrInterface scheme;
     int64_t n, k;
     int64_t observer = -1;
+    bool finished = false;
     double error = 0;
     std::string note = {};
+
+    /// Relative time to solve it.
+    double cost() const {
+      return static_cast<double>(n) * static_cast<double>(k) *
+             static_cast<double>(k);
+    }
   };
+  class StagedCalibration;
 
   std::string weightFile(size_t index) const;
   std::string calibrationFile() const;
+  /// SHA-256 of the ONNX file.
+  const std::string &modelHash();
+  /// Weights of an earlier run count as finished.
+  void findFinished();
+  bool isFinished() const;
   /// Reads the rows of tokens; fails if they do not fit the model.
   llvm::Error readTokens();
   /// Finds which observer sees the input of each weight.
   llvm::Error numberObservers();
   /// Writes the model with observers and its own weights.
   llvm::Error buildObserved(const std::string &path);
-  llvm::Error calibrate();
-  llvm::Error solve();
+  /// Runs the whole unquantized model and writes calibrationFile().
+  llvm::Error observe();
+  /// Solves a weight and writes its file. `done` units of progress are over.
+  llvm::Error solve(size_t index, const InputStatistics &statistics,
+                    double done);
+  /// Solves every weight with the statistics of a file; of none if it is empty.
+  llvm::Error solveAll(const std::string &statistics);
+  /// Solves the weights in the order of data flow, each with the inputs that
+  /// those before it give.
+  llvm::Error solveInStages();
 
-  mlir::ModuleOp assigned;
+  mlir::ModuleOp assigned, imported;
   const CompileOptions &options;
   ParameterStore &store;
   std::string work;
@@ -70,6 +97,7 @@ private:
   std::vector<int64_t> observers;
   std::vector<int64_t> tokens;
   int64_t tokenRows = 0, tokenColumns = 0;
+  std::string hash;
 };
 
 } // namespace ganq

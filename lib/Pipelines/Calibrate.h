@@ -1,0 +1,84 @@
+//===- Calibrate.h - Statistics of the inputs of weights --------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_LIB_PIPELINES_CALIBRATE_H
+#define GANQ_LIB_PIPELINES_CALIBRATE_H
+
+#include "ganq/runtime/safetensors.h"
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+#include "llvm/Support/JSON.h"
+#include <functional>
+#include <list>
+#include <memory>
+
+namespace ganq {
+
+/// Rows of a layer's input that are kept as they are.
+constexpr int64_t kSampleRows = 512;
+
+/// The rows first, first + step, ... of `total` rows that make up a sample of
+/// at most kSampleRows evenly spaced ones.
+class SampleRows {
+public:
+  explicit SampleRows(int64_t total)
+      : total(total), count(std::min(total, kSampleRows)) {}
+  int64_t getCount() const { return count; }
+  /// The row that is sample `index`.
+  int64_t getRow(int64_t index) const { return index * total / count; }
+
+private:
+  int64_t total, count;
+};
+
+/// What calibration says about the input of one weight; see WeightProblem.
+struct InputStatistics {
+  const double *gram = nullptr, *cross = nullptr;
+  const float *sample = nullptr;
+  int64_t sampleRows = 0;
+  /// Rows that the moments were taken over; 0: not known.
+  int64_t rows = 0;
+  std::function<llvm::ArrayRef<float>(llvm::StringRef suffix)> learned;
+};
+
+/// A `calibration.safetensors`, memory-mapped: per weight `<key>.gram` and the
+/// like. docs/Calibration.md describes the format.
+class CalibrationFile {
+public:
+  /// Fails if the file is not one for the model with this hash.
+  static llvm::Expected<std::unique_ptr<CalibrationFile>>
+  open(const std::string &path, llvm::StringRef modelHash);
+
+  /// The pointers live as long as the file. Fails if there is nothing about
+  /// the weight, or if a tensor does not fit its shape [n, k].
+  llvm::Expected<InputStatistics> get(llvm::StringRef key, int64_t n,
+                                      int64_t k) const;
+
+private:
+  /// The values of an [N, K] or [K, K] tensor; empty where there is none.
+  template <typename T>
+  llvm::Expected<llvm::ArrayRef<T>> read(llvm::StringRef name,
+                                         llvm::ArrayRef<int64_t> shape) const;
+
+  std::unique_ptr<runtime::Safetensors> file;
+  /// Weights that have their statistics under another key.
+  llvm::json::Object sameInput;
+  /// Copies of tensors that the file misaligns.
+  mutable std::list<std::vector<char>> copies;
+};
+
+/// The metadata of a calibration file.
+extern const char *const kCalibrationVersionKey;
+extern const char *const kCalibrationModelKey;
+extern const char *const kSameInputKey;
+
+/// Whether a file holds NumPy data, judged by its first bytes.
+bool isNpyFile(llvm::StringRef path);
+
+} // namespace ganq
+
+#endif // GANQ_LIB_PIPELINES_CALIBRATE_H
