@@ -41,7 +41,7 @@ def calibrate(
     epochs=None,
     batch=1,
     seed=0,
-    attention=1.0,
+    attention=0.01,
     learning_rates=(5e-3, 1e-2, 1e-2, 1e-2),
     exclude=None,
     quantize_head=False,
@@ -152,7 +152,7 @@ def add_command(commands):
     )
     command.add_argument("--batch", type=int, default=1, help="rows of tokens per step (1)")
     command.add_argument("--seed", type=int, default=0, help="of the order of the rows (0)")
-    command.add_argument("--attention", type=float, default=1.0, help="weight of the attention loss (1)")
+    command.add_argument("--attention", type=float, default=0.01, help="weight of the attention loss (0.01)")
     command.add_argument("--exclude", help="weights to leave alone (regular expression)")
     command.add_argument("--quantize-head", action="store_true", help="learn the output head too")
     command.add_argument("--device", help="cpu, cuda, ... (cuda where there is one)")

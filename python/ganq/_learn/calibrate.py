@@ -123,7 +123,7 @@ def calibrate_model(path, output, tokens, *, exclude, quantize_head, device, pro
 
             exact = [advance(i, exact[i]) for i in rows]
             rounded = [advance(i, rounded[i], functions) for i in rows]
-        runner.constants.values.clear()
+        runner.constants.clear()
     store.finish()
     return {
         "output": output,

@@ -1,6 +1,7 @@
 """An ONNX model as nodes, constants, products with constant weights, and decoder blocks."""
 
 import hashlib
+import math
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -87,11 +88,10 @@ class Graph:
         self.path = path
         try:
             with open(path, "rb") as file:
-                self.sha256 = (
-                    hashlib.file_digest(file, "sha256").hexdigest()
-                    if hasattr(hashlib, "file_digest")
-                    else hashlib.sha256(file.read()).hexdigest()
-                )
+                digest = hashlib.sha256()
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+            self.sha256 = digest.hexdigest()
             model = onnx.load(path)
             if model.functions:
                 model = onnx.inliner.inline_local_functions(model)
@@ -102,15 +102,15 @@ class Graph:
         graph = model.graph
         opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
         try:
-            self._arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+            self.arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         except Exception as error:
             raise GanqError(f"cannot read the weights of {path}: {str(error)[:200]}") from None
         self.nodes = []
         for node in graph.node:
             self._add(node, opsets)
-        self.inputs = [info for info in graph.input if info.name not in self._arrays]
+        self.inputs = [info for info in graph.input if info.name not in self.arrays]
         self.producer = {output: node for node in self.nodes for output in node.outputs if output}
-        self._keys = weight_keys(graph, {name: array.nbytes for name, array in self._arrays.items()})
+        self._keys = weight_keys(graph, {name: array.nbytes for name, array in self.arrays.items()})
         self._find_roles()
         self._find_stream([info.name for info in graph.output])
         self._find_products()
@@ -140,7 +140,7 @@ class Graph:
             inputs, outputs = [total, *inputs[2 : 3 if simple else 4]], outputs[:1]
             attributes = {"axis": -1, "epsilon": attributes.get("epsilon", 1e-12)}
         if op == "Constant" and isinstance(attributes.get("value"), torch.Tensor):
-            self._arrays[outputs[0]] = numpy_helper.to_array(node.attribute[0].t)
+            self.arrays[outputs[0]] = numpy_helper.to_array(node.attribute[0].t)
             return
         self.nodes.append(Node(op, node.name, inputs, outputs, attributes, opset))
 
@@ -171,7 +171,7 @@ class Graph:
     # Analysis
 
     def _find_stream(self, outputs):
-        kinds = {name: CONSTANT for name in self._arrays}
+        kinds = {name: CONSTANT for name in self.arrays}
         kinds.update({name: TOKENS if role == "tokens" else SHAPE for name, role in self.roles.items()})
         kinds[""] = CONSTANT
         self.vocabulary, sources = None, []
@@ -183,7 +183,7 @@ class Graph:
             if node.op in ("Shape", "Size"):
                 kind = min(kind, SHAPE)
             elif node.op == "Gather" and [kinds[name] for name in node.inputs] == [CONSTANT, TOKENS]:
-                table = self._arrays.get(node.inputs[0])
+                table = self.arrays.get(node.inputs[0])
                 if table is not None and table.ndim == 2 and _is_float(table.dtype):
                     kind = STREAM
                     sources.append(node)
@@ -223,7 +223,7 @@ class Graph:
     def _trace(self, name):
         """(constant, transposed) behind casts and transposes of a matrix, or None."""
         transposed = False
-        while name not in self._arrays:
+        while name not in self.arrays:
             node = self.producer.get(name)
             if node is None or node.op not in ("Transpose", "Cast", "Identity"):
                 return None
@@ -232,7 +232,7 @@ class Graph:
                     return None
                 transposed = not transposed
             name = node.inputs[0]
-        array = self._arrays[name]
+        array = self.arrays[name]
         return (name, transposed) if array.ndim == 2 and _is_float(array.dtype) else None
 
     def _find_products(self):
@@ -250,7 +250,7 @@ class Graph:
             name, transposed = found
             if not node.attributes.get("transB", 0):
                 transposed = not transposed
-            n, k = self._arrays[name].shape[::-1] if transposed else self._arrays[name].shape
+            n, k = self.arrays[name].shape[::-1] if transposed else self.arrays[name].shape
             has_bias = len(node.inputs) > 2 and bool(node.inputs[2])
             for reader in readers[node.outputs[0]]:
                 if reader.op == "Add":
@@ -338,7 +338,7 @@ class Graph:
                     cuts[first],
                     cuts[group[-1] + 1],
                     [product for product in products if product.key in chosen],
-                    [node.outputs[0] for node in inside if node.op == "Softmax" and self._is_attention(node)],
+                    [node.outputs[0] for node in inside if node.op == "Softmax"],
                 )
             )
         for block in blocks:
@@ -353,9 +353,6 @@ class Graph:
                     reached.update(node.inputs)
             block.down = max(ends, key=ends.get)
         return blocks
-
-    def _is_attention(self, node):
-        return node.opset < 13 or node.attributes.get("axis", -1) in (-1, 3)
 
     # Values
 
@@ -379,30 +376,36 @@ class Graph:
             values[info.name] = value
         return values
 
-    def array(self, name):
-        return self._arrays[name]
-
     def weight(self, product, device):
         """W [n, k] in f32."""
-        weight = _tensor(self._arrays[product.weight]).to(device)
+        weight = _tensor(self.arrays[product.weight]).to(device)
         return (weight.T if product.transposed else weight).contiguous()
 
 
 class Constants:
     """Values that follow from constants alone, computed when they are asked for."""
 
-    def __init__(self, graph, device):
-        self.graph, self.device, self.values = graph, device, {}
+    def __init__(self, graph, device, limit=math.inf):
+        """limit: bytes to keep; what is dropped is computed again."""
+        self.graph, self.device, self.limit = graph, device, limit
+        self.values, self.bytes = {}, 0
+
+    def clear(self):
+        self.values, self.bytes = {}, 0
 
     def __getitem__(self, name):
         if name not in self.values:
-            if name in self.graph._arrays:
-                value = _tensor(self.graph._arrays[name])
-                self.values[name] = value.to(self.device) if value.is_floating_point() else value
+            if name in self.graph.arrays:
+                value = _tensor(self.graph.arrays[name])
+                results = {name: value.to(self.device) if value.is_floating_point() else value}
             else:
                 node = self.graph.producer[name]
                 operands = [self[x] if x else None for x in node.inputs]
-                self.values.update(zip(node.outputs, operators.apply(node, operands)))
+                results = dict(zip(node.outputs, operators.apply(node, operands)))
+            if self.bytes > self.limit:
+                self.clear()
+            self.values.update(results)
+            self.bytes += sum(value.numel() * value.element_size() for value in results.values())
         return self.values[name]
 
 

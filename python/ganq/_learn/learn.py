@@ -15,6 +15,8 @@ from .quantize import apply_product, bounds, half_through, round_weight, transfo
 # Attention maps of the unquantized model are kept up to this size, else recomputed.
 
 _MAX_MAPS = 1 << 30
+# Bytes of constants that are kept while no block is at work.
+_MAX_CONSTANTS = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -184,16 +186,16 @@ class Runner:
         if size not in self.contexts:
             names = {x for node in self.graph.nodes for x in node.inputs if self.graph.kinds[x] == SHAPE}
             stop = {name for name in self.known if self.graph.kinds[name] == CONSTANT}
-            everything = self.graph.needed([self.graph.logits, *names], stop)
+            needed = self.graph.needed(names, stop)
             with torch.no_grad():
-                values = run(self.graph, everything, dict(inputs), self.constants, names)
+                constants = Constants(self.graph, self.device, _MAX_CONSTANTS)
+                values = run(self.graph, needed, dict(inputs), constants, names)
             self.contexts[size] = {
                 name: (
                     value.to(self.device) if value.is_floating_point() or value.dtype == torch.bool else value
                 )
                 for name, value in zip(names, values)
             }
-            self.constants.values.clear()
         context = self.contexts[size]
         inputs.update((x, context[x]) for node in nodes for x in node.inputs if x in context)
         return inputs
