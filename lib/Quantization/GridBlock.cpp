@@ -470,7 +470,8 @@ void GridBlock::improve() {
 
 /// PoTPTQ's step 2 on the layer's own output error: scale = S (1 + G) with
 /// Adam's steps on G, codes held fixed for the gradient and chosen anew after
-/// each step.
+/// each step. Codes can get worse as they are chosen anew, so each row keeps
+/// its best scales.
 void GridBlock::refineScales() {
   constexpr double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, least = 0.05;
   int64_t size = p.groups * lanes;
@@ -482,6 +483,7 @@ void GridBlock::refineScales() {
     setError();
     setGradient();
     setLoss();
+    keepBest();
     if (step == 0)
       unitLoss = loss;
     std::fill(slope.begin(), slope.end(), 0.0);
@@ -504,6 +506,8 @@ void GridBlock::refineScales() {
     }
     completeScales();
   }
+  if (p.options.steps)
+    restoreBest();
 }
 
 void GridBlock::finish() {

@@ -11,4 +11,6 @@
 void ganq::registerSchemeSolvers(mlir::DialectRegistry &registry) {
   registerLutSolver(registry);
   registerUniformSolver(registry);
+  registerPotSolver(registry);
+  registerNfSolver(registry);
 }

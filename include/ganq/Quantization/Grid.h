@@ -36,7 +36,8 @@ enum class GridMethod {
   /// Nearest level; looks at no activations.
   Rtn,
   /// Fixed levels only. Scale search without data, then gradient steps on the
-  /// scales with the codes chosen anew at each (PoTPTQ, arXiv 2507.11959).
+  /// scales with the codes chosen anew at each, the best step kept per row
+  /// (PoTPTQ, arXiv 2507.11959).
   Paper,
 };
 

@@ -1,0 +1,71 @@
+//===- GridPacker.h - Store scaled codes as components ----------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_LIB_SCHEMES_GRIDPACKER_H
+#define GANQ_LIB_SCHEMES_GRIDPACKER_H
+
+#include "Pack.h"
+#include "ganq/Quantization/Grid.h"
+#include "ganq/Schemes/SchemeSolver.h"
+
+namespace ganq {
+
+/// Rounds `value` to an f16, bf16 or f32 `type` and stores it as element
+/// `index`.
+void storeFloat(std::vector<char> &bytes, mlir::Type type, int64_t index,
+                float value);
+float loadFloat(llvm::ArrayRef<char> bytes, mlir::Type type, int64_t index);
+
+/// Stores the codes, scales, zero points and sums that a grid solver hands out
+/// as the components of these names.
+class GridPacker {
+public:
+  GridPacker(SchemeAttrInterface scheme, int64_t n, int64_t k);
+
+  ganq::quant::Status write(const ganq::quant::GridRows &rows);
+  /// The component called `name` and its element type, or null.
+  std::vector<char> *find(llvm::StringRef name, mlir::Type *type = nullptr);
+  /// What has been written, with the error over all rows and a note on what had
+  /// to be done to the Gram matrix and to scales.
+  QuantizedWeight finish(const ganq::quant::Damping &damping);
+
+private:
+  int64_t k, group, groups;
+  CodeLayout layout;
+  llvm::SmallVector<SchemeComponent> components;
+  QuantizedWeight result;
+  double error = 0, energy = 0;
+  int64_t raised = 0;
+};
+
+/// Number format of a solver's scales for an f16, bf16 or f32 component.
+ganq::quant::ScaleType getScaleType(mlir::Type type);
+
+/// Options that a scheme's solvers share.
+ganq::quant::GridOptions getGridOptions(SchemeAttrInterface scheme,
+                                        mlir::Type scaleType,
+                                        const SolverOptions &options);
+
+/// The solver asked for, or the first; an error that lists the solvers if there
+/// is none of that name.
+llvm::Expected<llvm::StringRef>
+chooseSolver(llvm::ArrayRef<llvm::StringRef> solvers,
+             const SolverOptions &options, SchemeAttrInterface scheme);
+
+/// Runs a grid solver over the rows of the problem and packs the result.
+llvm::Expected<QuantizedWeight>
+solveOnGrid(SchemeAttrInterface scheme, const ganq::quant::GridOptions &grid,
+            const WeightProblem &problem, const SolverOptions &options);
+
+/// The reference decoder of schemes with fixed levels.
+void decodeFixedLevels(SchemeAttrInterface scheme, mlir::Type scaleType,
+                       int64_t n, int64_t k,
+                       llvm::ArrayRef<llvm::ArrayRef<char>> components,
+                       float *out);
+
+} // namespace ganq
+
+#endif // GANQ_LIB_SCHEMES_GRIDPACKER_H
