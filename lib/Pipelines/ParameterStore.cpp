@@ -190,6 +190,7 @@ streamRows(ShapedType type, PackedRowsAttr rows, ArrayRef<char> bytes,
                                   : type.getDimSize(0);
   int64_t step = llvm::alignTo(std::max<int64_t>(1, kPiece / rowBytes),
                                CodeLayout::kRowTile);
+  std::vector<uint8_t> values(columns);
   std::vector<char> piece;
   for (int64_t first = 0; first < total; first += step) {
     int64_t end = std::min(first + step, total);
@@ -205,14 +206,15 @@ streamRows(ShapedType type, PackedRowsAttr rows, ArrayRef<char> bytes,
           std::memcpy(to + k * size, from + k * width, width);
         continue;
       }
-      for (int64_t k = 0; k < columns; ++k) {
-        uint8_t code =
+      for (int64_t k = 0; k < columns; ++k)
+        values[k] =
             bits == 8 ? static_cast<uint8_t>(from[k]) : unpack(from, k, bits);
-        if (rows.getCodes())
-          layout.insert(codes, row - first, k, code);
-        else
-          to[k * size] = static_cast<char>(code);
+      if (rows.getCodes()) {
+        layout.insertRow(codes, row - first, values.data(), columns);
+        continue;
       }
+      for (int64_t k = 0; k < columns; ++k)
+        to[k * size] = static_cast<char>(values[k]);
     }
     if (llvm::Error error = sink(piece))
       return error;

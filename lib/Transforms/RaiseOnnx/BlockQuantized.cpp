@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "Patterns.h"
-#include "ganq/Support/CodeLayout.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -55,10 +54,6 @@ struct RaiseMatMulNBits : RewritePattern {
         !llvm::isPowerOf2_64(block) || onnx::getOperand(op, 4))
       return failure();
     int64_t blocks = llvm::divideCeil(k, block);
-    // The kernels read whole units of codes.
-    CodeLayout layout(static_cast<unsigned>(bits), n, k);
-    if (blocks > 1 && block % layout.getGroupGranularity() != 0)
-      return failure();
     int64_t rowBytes = blocks * block * bits / 8;
     int64_t zeroBytes = llvm::divideCeil(blocks * bits, 8);
 
