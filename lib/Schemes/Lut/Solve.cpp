@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../GridPacker.h"
 #include "../Pack.h"
 #include "ganq/Quantization/Lut.h"
 #include "ganq/Schemes/SchemeSolver.h"
@@ -272,6 +273,9 @@ struct LutSolverModel
     Storage storage(cast<LutAttr>(attr), problem.n, problem.k);
     LutAttr scheme = storage.scheme;
     int64_t n = problem.n, k = problem.k;
+    auto name = chooseSolver(getSolvers(attr), options, scheme);
+    if (!name)
+      return name.takeError();
     SparsePart sparse(storage);
     LutOptions lut;
     lut.bits = static_cast<int>(scheme.getBits());
@@ -280,7 +284,7 @@ struct LutSolverModel
     lut.entry = getEntry(scheme);
     lut.kept = sparse.getPerRow();
     lut.alpha = options.alpha;
-    lut.method = llvm::StringSwitch<LutMethod>(options.solver)
+    lut.method = llvm::StringSwitch<LutMethod>(*name)
                      .Case("literal", LutMethod::Literal)
                      .Case("kmeans", LutMethod::KMeans)
                      .Default(LutMethod::Improved);
