@@ -9,9 +9,11 @@
 #include "ganq/Onnx/Diagnostics.h"
 #include "ganq/Onnx/Import.h"
 #include "ganq/Pipelines/Artifact.h"
+#include "ganq/Pipelines/Budget.h"
 #include "ganq/Pipelines/Progress.h"
 #include "ganq/Pipelines/Quantize.h"
 #include "ganq/Schemes/Passes.h"
+#include "ganq/Schemes/SchemeRules.h"
 #include "ganq/Schemes/SchemeSolver.h"
 #include "ganq/Target/CpuTarget.h"
 #include "ganq/runtime.h"
@@ -47,7 +49,7 @@ public:
       if (diagnostic.getSeverity() == DiagnosticSeverity::Remark &&
           !this->options.verbose)
         return success();
-      onnx::printDiagnostic(diagnostic, llvm::errs());
+      onnx::printDiagnostic(diagnostic, messages());
       return success();
     });
   }
@@ -70,10 +72,19 @@ private:
     return registry;
   }
 
+  llvm::raw_ostream &messages() const {
+    return options.messages ? *options.messages : llvm::errs();
+  }
   llvm::Error checkOptions();
+  /// Checks the texts of the scheme and of the rules.
+  llvm::Error checkScheme();
+  /// Checks that every scheme in use has the solver that was asked for.
+  llvm::Error checkSolvers(ModuleOp assigned);
   llvm::Error importModel();
   llvm::Error writeModule();
   llvm::Error openWork();
+  /// Lets --budget choose the schemes: they become rules.
+  llvm::Error searchBudget();
   std::string fingerprint();
   llvm::Error checkDisk();
 
@@ -84,7 +95,7 @@ private:
     last = now;
   }
 
-  const CompileOptions &options;
+  CompileOptions options;
   Progress progress;
   MLIRContext context;
   OwningOpRef<ModuleOp> module;
@@ -94,11 +105,65 @@ private:
   std::string work;
   int lockDescriptor = -1;
   bool ownsWork = false;
+  std::optional<json::Object> budget;
   json::Object seconds;
   std::chrono::steady_clock::time_point last = std::chrono::steady_clock::now();
 };
 
 } // namespace
+
+llvm::Error Compiler::checkScheme() {
+  auto text = SchemeText::parse(options.phases.scheme);
+  if (!text)
+    return makeError("--scheme: " + llvm::toString(text.takeError()));
+  for (const auto &[name, value] : options.phases.schemeOptions) {
+    if (text->isAttribute())
+      return makeError("expected --" + name +
+                       " to be left out, as --scheme is the text of an "
+                       "attribute, which has fields of its own");
+    if (llvm::Error error = text->set(name, value))
+      return makeError("--" + name + ": " + llvm::toString(std::move(error)));
+  }
+  if (!text->isNone()) {
+    auto scheme = text->get(&context);
+    if (!scheme)
+      return makeError("--scheme: " + llvm::toString(scheme.takeError()));
+  }
+  if (options.phases.rules.empty())
+    return llvm::Error::success();
+  return SchemeRules::read(&context, options.phases.rules, *text).takeError();
+}
+
+llvm::Error Compiler::checkSolvers(ModuleOp assigned) {
+  llvm::Error result = llvm::Error::success();
+  assigned.walk([&](ParameterOp parameter) {
+    auto type = dyn_cast<RankedTensorType>(parameter.getType());
+    auto scheme =
+        type ? dyn_cast_or_null<SchemeAttrInterface>(type.getEncoding())
+             : SchemeAttrInterface();
+    if (!scheme)
+      return WalkResult::advance();
+    auto solver = dyn_cast<SchemeSolverInterface>(scheme);
+    auto own = parameter->getAttrOfType<StringAttr>("ganq.solver");
+    StringRef name = own ? own.getValue() : StringRef(options.solver);
+    SmallVector<StringRef> names;
+    if (solver)
+      names = solver.getSolvers();
+    if (solver && (name.empty() || llvm::is_contained(names, name)))
+      return WalkResult::advance();
+    llvm::consumeError(std::move(result));
+    result = makeError(
+        solver ? llvm::formatv("{0}: expected the solver of {1} ('{2}') to be "
+                               "one of {3}, but got `{4}`",
+                               own ? options.phases.rules : "--solver",
+                               scheme.getShortName(), parameter.getKey(),
+                               llvm::join(names, ", "), name)
+                     .str()
+               : "there is no solver for the scheme " + scheme.getShortName());
+    return WalkResult::interrupt();
+  });
+  return result;
+}
 
 llvm::Error Compiler::checkOptions() {
   auto cpu = CpuTarget::get(options.phases.cpu);
@@ -108,24 +173,21 @@ llvm::Error Compiler::checkOptions() {
     return makeError("expected --prefill-chunk to be between 1 and 4096, but "
                      "got " +
                      llvm::Twine(options.phases.chunk));
-  if (options.solver != "improved" && options.solver != "literal" &&
-      options.solver != "kmeans")
-    return makeError("expected --solver to be improved, literal or kmeans, but "
-                     "got `" +
-                     options.solver + "`");
   if (options.gramMemory < (1 << 20))
     return makeError("expected --gram-memory to be between 1 and 2^42 MiB");
-  if (options.phases.scheme != "none" && options.phases.scheme != "lut" &&
-      options.phases.scheme != "uniform")
-    return makeError("expected --scheme to be none, lut or uniform, but got `" +
-                     options.phases.scheme + "`");
-  if (options.phases.scheme != "none") {
-    bool ok = static_cast<bool>(getSchemeByName(
-        [&]() { return emitError(UnknownLoc::get(&context)); }, &context,
-        options.phases.scheme, options.phases.bits, options.phases.group));
-    if (!ok)
-      return llvm::make_error<ReportedError>();
-  }
+  if (llvm::Error error = checkScheme())
+    return error;
+  if (options.calibrationMode != "sequential" &&
+      options.calibrationMode != "one-shot")
+    return makeError("expected --calibration-mode to be sequential or "
+                     "one-shot, but got `" +
+                     options.calibrationMode + "`");
+  if (!(options.alpha >= 0 && options.alpha <= 1))
+    return makeError("expected --alpha to be between 0 and 1, but got " +
+                     llvm::formatv("{0}", options.alpha).str());
+  if (options.budget != 0)
+    if (llvm::Error error = BudgetSearch::check(options, &context))
+      return error;
   if (!options.calibration.empty() && !fs::exists(options.calibration))
     return makeError("cannot read the calibration tokens '" +
                      options.calibration + "': no such file");
@@ -206,15 +268,20 @@ std::string Compiler::fingerprint() {
   llvm::raw_string_ostream os(text);
   const PhaseOptions &phases = options.phases;
   os << "ganq " << ganq_version() << '\n'
-     << phases.scheme << ' ' << phases.bits << ' ' << phases.group << ' '
-     << phases.exclude << ' ' << phases.quantizeHead << ' ' << phases.cpu << ' '
-     << phases.chunk << ' ' << phases.maxContext << '\n'
-     << options.solver << '\n';
+     << phases.scheme << ' ' << phases.exclude << ' ' << phases.quantizeHead
+     << ' ' << phases.cpu << ' ' << phases.chunk << ' ' << phases.maxContext
+     << '\n'
+     << options.solver << ' ' << options.calibrationMode << ' ' << options.alpha
+     << '\n'
+     << options.budget << ' ' << options.candidates << '\n';
+  for (const auto &[name, value] : phases.schemeOptions)
+    os << name << '=' << value << '\n';
   for (const auto &[name, size] : options.bindings)
     os << name << '=' << size << '\n';
   std::vector<std::string> files{options.model};
-  if (!options.calibration.empty())
-    files.push_back(options.calibration);
+  for (const std::string &file : {options.calibration, phases.rules})
+    if (!file.empty())
+      files.push_back(file);
   for (const std::string &file : files) {
     auto buffer = llvm::MemoryBuffer::getFile(file, false, false);
     if (buffer) {
@@ -265,7 +332,9 @@ llvm::Error Compiler::openWork() {
   std::error_code code;
   for (fs::directory_iterator file(work, code), end; file != end && !code;
        file.increment(code))
-    if (llvm::sys::path::filename(file->path()) != "lock")
+    if (file->type() == fs::file_type::directory_file)
+      fs::remove_directories(file->path());
+    else if (llvm::sys::path::filename(file->path()) != "lock")
       fs::remove(file->path());
   llvm::raw_fd_ostream os(path, code);
   if (code)
@@ -281,6 +350,21 @@ llvm::Error Compiler::openWork() {
   return llvm::Error::success();
 }
 
+llvm::Error Compiler::searchBudget() {
+  if (llvm::Error error = openWork())
+    return error;
+  BudgetSearch search(*module, *imported, options, *store, work, progress);
+  auto rules = search.run();
+  if (!rules)
+    return rules.takeError();
+  budget = search.report();
+  options.phases.scheme = "none";
+  options.phases.schemeOptions.clear();
+  options.phases.rules = *rules;
+  lap("search");
+  return llvm::Error::success();
+}
+
 llvm::Error Compiler::checkDisk() {
   int64_t weights = 0, quantized = 0;
   module->walk([&](ParameterOp parameter) {
@@ -293,8 +377,7 @@ llvm::Error Compiler::checkDisk() {
     else
       weights += bytes;
   });
-  bool calibrates =
-      !options.calibration.empty() && options.phases.scheme != "none";
+  bool calibrates = !options.calibration.empty() && options.phases.quantizes();
   // Every function repeats the parameters; a third is a safe lower bound.
   int64_t needed = (weights + 3 * quantized) / 3;
   if (calibrates)
@@ -313,8 +396,8 @@ void Compiler::dropUnusedWork() {
   if (!ownsWork)
     return;
   std::error_code code;
-  for (fs::directory_iterator file(work, code), end; file != end && !code;
-       file.increment(code))
+  for (fs::recursive_directory_iterator file(work, code), end;
+       file != end && !code; file.increment(code))
     if (llvm::sys::path::extension(file->path()) == ".safetensors")
       return;
   fs::unlockFile(lockDescriptor);
@@ -333,13 +416,19 @@ llvm::Expected<json::Object> Compiler::compile() {
       // Shapes computed from an empty dimension mean other things.
       for (const auto &[name, size] : options.bindings)
         if (size == 0)
-          llvm::WithColor::note(llvm::errs())
+          llvm::WithColor::note(messages())
               << "--bind makes dimension '" << name
               << "' empty; a size from 1 on may be meant\n";
       return std::move(error);
     }
     if (phase == Phase::Input && !options.calibration.empty())
       imported = OwningOpRef<ModuleOp>(module->clone());
+    if (phase == Phase::Raise && options.budget != 0)
+      if (llvm::Error error = searchBudget())
+        return std::move(error);
+    if (phase == Phase::Assign)
+      if (llvm::Error error = checkSolvers(*module))
+        return std::move(error);
     if (options.compileTo == phase) {
       if (llvm::Error error = writeModule())
         return std::move(error);
@@ -351,16 +440,18 @@ llvm::Expected<json::Object> Compiler::compile() {
   json::Array report;
   std::unique_ptr<Quantizer> quantizer;
   OwningOpRef<ModuleOp> assigned;
-  bool quantizes = options.phases.scheme != "none" && !options.compileTo;
+  bool quantizes = options.phases.quantizes() && !options.compileTo;
   if (!options.compileTo)
     if (llvm::Error error = checkDisk())
       return std::move(error);
   if (quantizes) {
     assigned = OwningOpRef<ModuleOp>(module->clone());
-    if (llvm::Error error = openWork())
-      return std::move(error);
-    quantizer =
-        std::make_unique<Quantizer>(*assigned, options, *store, work, progress);
+    if (!ownsWork)
+      if (llvm::Error error = openWork())
+        return std::move(error);
+    quantizer = std::make_unique<Quantizer>(*assigned,
+                                            imported ? *imported : ModuleOp(),
+                                            options, *store, work, progress);
     if (quantizer->getWeightCount() == 0)
       return makeError("expected the model to have weights to quantize, but no "
                        "product but the output head has a constant weight"
@@ -410,11 +501,14 @@ llvm::Expected<json::Object> Compiler::compile() {
   progress.note(llvm::formatv("wrote {0}: {1} KiB", options.output,
                               (*bytes + 1023) / 1024)
                     .str());
-  return json::Object{{"output", options.output},
-                      {"bytes", *bytes},
-                      {"bits_per_weight", bitsPerWeight},
-                      {"weights", std::move(report)},
-                      {"seconds", std::move(seconds)}};
+  json::Object summary{{"output", options.output},
+                       {"bytes", *bytes},
+                       {"bits_per_weight", bitsPerWeight},
+                       {"weights", std::move(report)},
+                       {"seconds", std::move(seconds)}};
+  if (budget)
+    summary["budget"] = std::move(*budget);
+  return summary;
 }
 
 llvm::Expected<json::Object> ganq::compileModel(const CompileOptions &options) {

@@ -27,17 +27,74 @@ static cl::opt<std::string> output("o", cl::desc("Output file"),
                                    cl::cat(category));
 static cl::opt<std::string> scheme(
     "scheme",
-    cl::desc("Quantization of the weights: none (default), lut, uniform"),
+    cl::desc("Quantization of the weights: none (default), lut, uniform, pot, "
+             "nf, or an attribute's text such as 'lut<bits = 3>'"),
     cl::init("none"), cl::cat(category));
-static cl::opt<unsigned> bits("bits", cl::desc("Bits of a code, 1 to 8 (4)"),
-                              cl::init(4), cl::cat(category));
-static cl::opt<int64_t>
-    group("group", cl::desc("Columns per table or scale (0: whole rows)"),
-          cl::init(0), cl::cat(category));
+// The options of a scheme are texts: what they may be depends on the scheme.
+static cl::opt<std::string> bits("bits", cl::desc("Bits of a code, 1 to 8 (4)"),
+                                 cl::cat(category));
+static cl::opt<std::string>
+    group("group",
+          cl::desc("Columns per table or scale (0: whole rows; nf: 64)"),
+          cl::cat(category));
+static cl::opt<std::string>
+    activationBits("activation-bits",
+                   cl::desc("uniform: bits that activations are rounded to, 1 "
+                            "to 8 (0: products of floats)"),
+                   cl::cat(category));
+static cl::opt<std::string>
+    levels("levels", cl::desc("uniform: number of levels (0: 2^bits)"),
+           cl::cat(category));
+static cl::opt<std::string>
+    outliers("outliers",
+             cl::desc("lut: share of each row that is kept apart (0)"),
+             cl::value_desc("share"), cl::cat(category));
+static cl::opt<std::string>
+    fullRows("full-rows", cl::desc("lut: rows that are kept as they are (0)"),
+             cl::cat(category));
+static cl::opt<std::string>
+    tableRows("table-rows", cl::desc("lut: rows that share a table (1)"),
+              cl::cat(category));
+static cl::opt<std::string>
+    entry("entry",
+          cl::desc("lut: type of table entries: f16 (default), bf16, i8, "
+                   "f8E4M3FN"),
+          cl::cat(category));
+static cl::opt<std::string>
+    grid("grid",
+         cl::desc("pot: levels: pot, stride2, half, third (by bits: 2 stride2, "
+                  "3 pot, else half)"),
+         cl::cat(category));
+static cl::opt<std::string>
+    mantissa("mantissa",
+             cl::desc("pot: bits of the mantissa with half and third (bits - "
+                      "3)"),
+             cl::cat(category));
+static cl::opt<std::string>
+    scale("scale",
+          cl::desc("uniform, pot: type of scales: f16 (default), bf16, and f32 "
+                   "for uniform"),
+          cl::cat(category));
+static cl::opt<std::string>
+    rules("rules",
+          cl::desc("Schemes of single weights, a YAML or JSON list; --scheme "
+                   "is for the others"),
+          cl::value_desc("file"), cl::cat(category));
 static cl::opt<std::string>
     calibration("calibration",
-                cl::desc("Token ids to calibrate on: integer rows"),
+                cl::desc("Token ids to calibrate on (integer rows), or "
+                         "statistics of a run with --keep-work"),
                 cl::value_desc("ids.npy"), cl::cat(category));
+static cl::opt<std::string> calibrationMode(
+    "calibration-mode",
+    cl::desc("sequential (default): each weight sees the inputs that quantized "
+             "weights before it give; one-shot: those of the original model"),
+    cl::init("sequential"), cl::cat(category));
+static cl::opt<double>
+    alpha("alpha",
+          cl::desc("Sequential: 0 aims at the layer's own output, 1 at the "
+                   "original model's (0.5)"),
+          cl::init(0.5), cl::cat(category));
 static cl::opt<std::string>
     exclude("exclude",
             cl::desc("Weights that keep their precision (regular expression)"),
@@ -45,14 +102,26 @@ static cl::opt<std::string>
 static cl::opt<bool> quantizeHead("quantize-head",
                                   cl::desc("Quantize the output head too"),
                                   cl::cat(category));
-static cl::opt<std::string>
-    solver("solver",
-           cl::desc("LUT solver: improved (default), literal, kmeans"),
-           cl::init("improved"), cl::cat(category));
+static cl::opt<std::string> solver(
+    "solver",
+    cl::desc("lut: improved, literal, kmeans; uniform: improved, rtn, gptq, "
+             "awq, learned; pot: improved, paper, rtn; nf: gptq, rtn (the "
+             "first)"),
+    cl::cat(category));
 static cl::opt<int64_t>
     gramMemory("gram-memory",
                cl::desc("MiB that Gram matrices may take at a time (1024)"),
                cl::init(1024), cl::cat(category));
+static cl::opt<double>
+    budget("budget",
+           cl::desc("Bits per weight that tables, scales and all may take: "
+                    "chooses the scheme of each weight"),
+           cl::value_desc("bits"), cl::cat(category));
+static cl::opt<std::string> candidates(
+    "candidates",
+    cl::desc("Schemes that --budget chooses from (--scheme, else lut, with 2 "
+             "to 6 bits)"),
+    cl::value_desc("scheme;..."), cl::cat(category));
 static cl::opt<std::string> target("target", cl::desc("Target: cpu (default)"),
                                    cl::init("cpu"), cl::cat(category));
 static cl::opt<std::string>
@@ -87,22 +156,51 @@ EXAMPLES:
     ganq-compile model.onnx -o model.ganq
   Four bits with a table per row, calibrated on token ids:
     ganq-compile model.onnx -o model.ganq --scheme=lut --bits=4 --calibration=ids.npy
+  Three bits, tables of tiles of 8x64 weights, 0.5 % of the weights kept apart:
+    ganq-compile model.onnx -o model.ganq --scheme=lut --bits=3 --group=64 --table-rows=8 --outliers=0.005 --calibration=ids.npy
+  The same with 8-bit table entries, in the text of the IR's attribute:
+    ganq-compile model.onnx -o model.ganq --scheme='lut<bits = 3, rows = 8, group = 64, entry = f8E4M3FN>' --calibration=ids.npy
   Round to the nearest of 8 levels, one scale per 128 columns:
-    ganq-compile model.onnx -o model.ganq --scheme=uniform --bits=3 --group=128
+    ganq-compile model.onnx -o model.ganq --scheme=uniform --bits=3 --group=128 --solver=rtn
+  Integer products: 4-bit weights, activations rounded to 8 bits at run time:
+    ganq-compile model.onnx -o model.ganq --scheme=uniform --bits=4 --activation-bits=8 --calibration=ids.npy
+  Powers of two, one scale per 128 columns; normal quantiles:
+    ganq-compile model.onnx -o model.ganq --scheme=pot --bits=3 --group=128 --calibration=ids.npy
+    ganq-compile model.onnx -o model.ganq --scheme=nf --bits=4
+  Four bits, but three for some weights and none for others, by rules.yaml:
+    - {match: 'up_proj|gate_proj', bits: 3}
+    - {match: 'layers\.0\.', keep: true}
+    ganq-compile model.onnx -o model.ganq --scheme=lut --rules=rules.yaml --calibration=ids.npy
+  The best mixture of schemes that takes 3.25 bits per weight:
+    ganq-compile model.onnx -o model.ganq --budget=3.25 --calibration=ids.npy
   See the model after its ops have been named:
     ganq-compile model.onnx -o model.mlir --compile-to=raise
 )");
 
+/// The options that make up a scheme.
+static cl::opt<std::string> *const schemeOptions[] = {
+    &bits,      &group, &activationBits, &levels,   &outliers, &fullRows,
+    &tableRows, &entry, &grid,           &mantissa, &scale};
+
 /// Names the options that a run without quantization does not read.
-static void warnOfIgnoredOptions() {
-  if (scheme != "none")
-    return;
-  for (const cl::Option *option : std::initializer_list<const cl::Option *>{
-           &bits, &group, &calibration, &exclude, &quantizeHead, &solver})
-    if (option->getNumOccurrences() > 0)
+static void warnOfIgnoredOptions(const CompileOptions &options) {
+  auto warn = [](const cl::Option &option, llvm::StringRef without) {
+    if (option.getNumOccurrences() > 0)
       llvm::WithColor::warning(llvm::errs(), "ganq-compile")
-          << "--" << option->ArgStr
-          << " has no effect without --scheme=lut or --scheme=uniform\n";
+          << "--" << option.ArgStr << " has no effect without " << without
+          << "\n";
+  };
+  if (budget.getNumOccurrences() == 0)
+    warn(candidates, "--budget");
+  bool quantizes = options.phases.quantizes() || budget.getNumOccurrences() > 0;
+  if (options.phases.scheme == "none" && budget.getNumOccurrences() == 0)
+    for (const cl::Option *option : schemeOptions)
+      warn(*option, "--scheme");
+  if (!quantizes)
+    for (const cl::Option *option : std::initializer_list<const cl::Option *>{
+             &calibration, &calibrationMode, &alpha, &exclude, &quantizeHead,
+             &solver})
+      warn(*option, "--scheme, --rules or --budget");
 }
 
 int ganq::compileMain(int argc, char **argv) {
@@ -122,14 +220,21 @@ int ganq::compileMain(int argc, char **argv) {
   llvm::StringRef folder = llvm::sys::path::parent_path(model);
   options.phases.modelDir = folder.empty() ? "." : folder.str();
   options.phases.scheme = scheme;
-  options.phases.bits = bits;
-  options.phases.group = group;
+  for (const cl::opt<std::string> *option : schemeOptions)
+    if (option->getNumOccurrences() > 0 &&
+        (scheme != "none" || budget.getNumOccurrences() > 0))
+      options.phases.schemeOptions.emplace_back(option->ArgStr.str(),
+                                                option->getValue());
+  options.phases.rules = rules;
+  options.candidates = candidates;
   options.phases.exclude = exclude;
   options.phases.quantizeHead = quantizeHead;
   options.phases.cpu = cpu;
   options.phases.chunk = chunk;
   options.phases.maxContext = maxContext;
   options.calibration = calibration;
+  options.calibrationMode = calibrationMode;
+  options.alpha = alpha;
   options.solver = solver;
   options.keepWork = keepWork;
   options.verbose = verbose;
@@ -159,9 +264,17 @@ int ganq::compileMain(int argc, char **argv) {
       return fail("expected --compile-to to be one of " + getPhaseNames() +
                   ", but got `" + compileTo + "`");
   }
+  if (budget.getNumOccurrences() > 0) {
+    if (!(budget > 0))
+      return fail("expected --budget to be a positive number of bits");
+    options.budget = budget;
+    // The options of the family that the candidates are of.
+    if (scheme == "none" && !options.phases.schemeOptions.empty())
+      options.phases.scheme = "lut";
+  }
   if (printJson && options.output == "-")
     return fail("expected --json or -o -, but got both");
-  warnOfIgnoredOptions();
+  warnOfIgnoredOptions(options);
   llvm::Expected<llvm::json::Object> summary = compileModel(options);
   if (!summary) {
     if (summary.errorIsA<ReportedError>()) {

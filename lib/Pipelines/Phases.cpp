@@ -79,12 +79,13 @@ void ganq::buildPhase(OpPassManager &manager, Phase phase,
     return;
   }
   case Phase::Assign: {
-    if (options.scheme == "none")
+    if (!options.quantizes())
       return;
     AssignSchemesOptions assign;
     assign.scheme = options.scheme;
-    assign.bits = options.bits;
-    assign.group = options.group;
+    for (const auto &[name, value] : options.schemeOptions)
+      assign.schemeOptions.push_back(name + "=" + value);
+    assign.rules = options.rules;
     assign.exclude = options.exclude;
     assign.quantizeHead = options.quantizeHead;
     manager.addPass(createAssignSchemes(assign));

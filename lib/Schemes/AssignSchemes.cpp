@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Schemes/Passes.h"
+#include "ganq/Schemes/SchemeRules.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringSet.h"
@@ -17,21 +18,6 @@ namespace ganq {
 #define GEN_PASS_DEF_ASSIGNSCHEMES
 #include "ganq/Schemes/Passes.h.inc"
 } // namespace ganq
-
-SchemeAttrInterface
-ganq::getSchemeByName(function_ref<InFlightDiagnostic()> emitError,
-                      MLIRContext *context, StringRef name, unsigned bits,
-                      int64_t group) {
-  if (name == "lut")
-    return dyn_cast_or_null<SchemeAttrInterface>(
-        LutAttr::getChecked(emitError, context, bits, group));
-  if (name == "uniform")
-    return dyn_cast_or_null<SchemeAttrInterface>(
-        UniformAttr::getChecked(emitError, context, bits, group));
-  emitError() << "expected the scheme to be `lut` or `uniform`, but got `"
-              << name << "`";
-  return {};
-}
 
 namespace {
 
@@ -61,20 +47,62 @@ struct AssignSchemesPass : ganq::impl::AssignSchemesBase<AssignSchemesPass> {
   using AssignSchemesBase::AssignSchemesBase;
 
   void runOnOperation() override {
+    if (llvm::Error error = assign()) {
+      std::string message = llvm::toString(std::move(error));
+      if (!message.empty())
+        getOperation().emitError() << message;
+      signalPassFailure();
+    }
+  }
+
+  /// The scheme of the pass's own options.
+  llvm::Expected<SchemeText> readText() {
+    auto text = SchemeText::parse(scheme);
+    if (!text)
+      return text;
+    SmallVector<std::pair<StringRef, StringRef>> given;
+    if (!bits.empty())
+      given.emplace_back("bits", bits);
+    if (!group.empty())
+      given.emplace_back("group", group);
+    for (StringRef option : schemeOptions)
+      given.push_back(option.split('='));
+    for (auto [name, value] : given)
+      if (llvm::Error error = text->set(name, value))
+        return std::move(error);
+    return text;
+  }
+
+  /// An error without text where diagnostics have said all.
+  llvm::Error assign() {
     ModuleOp module = getOperation();
-    auto emitError = [&]() { return module.emitError(); };
-    SchemeAttrInterface attr =
-        getSchemeByName(emitError, &getContext(), scheme, bits, group);
-    if (!attr)
-      return signalPassFailure();
+    auto makeError = [](const llvm::Twine &message) {
+      return llvm::createStringError(message);
+    };
+    auto text = readText();
+    if (!text)
+      return text.takeError();
+    SchemeAttrInterface usual;
+    if (!text->isNone()) {
+      auto attr = text->get(&getContext());
+      if (!attr)
+        return attr.takeError();
+      usual = *attr;
+    }
+    SchemeRules list;
+    if (!rules.empty()) {
+      auto read = SchemeRules::read(&getContext(), rules, *text);
+      if (!read)
+        return read.takeError();
+      list = std::move(*read);
+    }
 
     std::string regexError;
     llvm::Regex excluded(exclude);
-    if (!exclude.empty() && !excluded.isValid(regexError)) {
-      emitError() << "expected `exclude` to be a regular expression, but got `"
-                  << exclude << "`: " << regexError;
-      return signalPassFailure();
-    }
+    if (!exclude.empty() && !excluded.isValid(regexError))
+      return makeError("expected `exclude` to be a regular expression, but got "
+                       "`" +
+                       exclude + "`: " + regexError);
 
     llvm::StringSet<> heads;
     if (!quantizeHead)
@@ -101,21 +129,31 @@ struct AssignSchemesPass : ganq::impl::AssignSchemesBase<AssignSchemesPass> {
         weight.emitRemark("keeps its precision: output head: ") << key;
         continue;
       }
+      const SchemeRule *rule = list.find(key);
+      SchemeAttrInterface attr = rule ? rule->scheme : usual;
+      if (!attr) {
+        auto remark = weight.emitRemark("keeps its precision: ");
+        (rule ? remark << "rule at " << rule->where : remark << "no rule")
+            << ": " << key;
+        continue;
+      }
       weight.emitRemark("scheme ") << attr.getShortName() << ": " << key;
       for (MatmulOp matmul : matmuls)
-        if (failed(encode(matmul, attr)))
-          return signalPassFailure();
+        if (failed(encode(matmul, attr, rule ? rule->solver : "")))
+          return makeError("");
     }
-    if (!exclude.empty() && !anyExcluded) {
-      emitError() << "expected `exclude` to match at least one weight, but `"
-                  << exclude << "` matches none of " << products.size();
-      return signalPassFailure();
-    }
+    if (!exclude.empty() && !anyExcluded)
+      return makeError("expected `exclude` to match at least one weight, but "
+                       "`" +
+                       exclude + "` matches none of " +
+                       llvm::Twine(products.size()));
+    return list.checkUsed();
   }
 
   /// Gives the product a parameter of its own with the encoded type; other
   /// users of the weight, such as an embedding, keep the plain one.
-  LogicalResult encode(MatmulOp matmul, SchemeAttrInterface attr) {
+  LogicalResult encode(MatmulOp matmul, SchemeAttrInterface attr,
+                       StringRef solver) {
     auto weight = matmul.getWeight().getDefiningOp<ParameterOp>();
     auto type = dyn_cast<RankedTensorType>(weight.getType());
     if (!type)
@@ -125,12 +163,11 @@ struct AssignSchemesPass : ganq::impl::AssignSchemesBase<AssignSchemesPass> {
                                  type.getDimSize(0), type.getDimSize(1))))
       return failure();
     OpBuilder builder(weight);
-    auto encoded = ParameterOp::create(
-        builder, weight.getLoc(),
-        RankedTensorType::get(type.getShape(), type.getElementType(), attr),
-        weight.getKeyAttr(), weight.getSourceAttr(),
-        weight.getTransposedAttr());
-    encoded->setDiscardableAttrs(weight->getDiscardableAttrDictionary());
+    auto encoded = cast<ParameterOp>(builder.clone(*weight));
+    encoded.getResult().setType(
+        RankedTensorType::get(type.getShape(), type.getElementType(), attr));
+    if (!solver.empty())
+      encoded->setAttr("ganq.solver", builder.getStringAttr(solver));
     matmul.getWeightMutable().set(encoded);
     if (weight->use_empty())
       weight.erase();

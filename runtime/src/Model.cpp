@@ -7,6 +7,7 @@
 #include "ganq/runtime/model.h"
 #include "Host.h"
 #include "ganq/runtime/thread_pool.h"
+#include <algorithm>
 #include <cstring>
 #include <dlfcn.h>
 #include <elf.h>
@@ -20,7 +21,8 @@ struct Model::Implementation {
   Manifest manifest;
   std::unique_ptr<Safetensors> file;
   std::vector<Buffer> copies; ///< of parameters that the file misaligns
-  std::vector<const void *> parameters;
+  std::vector<const void *> parameters; ///< what the code reads
+  std::vector<const void *> stored;     ///< the file's
   void *library = nullptr;
   int descriptor = -1; ///< of the memory file behind the library
   ganq_entry_fn main = nullptr, prefill = nullptr, decode = nullptr;
@@ -75,6 +77,7 @@ Status Model::Implementation::bindParameters() {
     }
     parameters.push_back(data);
   }
+  stored = parameters;
   for (const WeightInfo &weight : manifest.weights)
     for (const std::string &name : weight.tensors)
       if (!file->find(name))
@@ -217,6 +220,22 @@ void Model::setObserver(Observer observer) {
   impl->observer = std::move(observer);
 }
 
+Status Model::setParameter(const std::string &name, const void *data) {
+  const std::vector<std::string> &names = impl->manifest.parameters;
+  size_t index =
+      size_t(std::find(names.begin(), names.end(), name) - names.begin());
+  if (index == names.size())
+    return Status(Code::InvalidArgument,
+                  "the model has no parameter '" + name + "'");
+  if (reinterpret_cast<uintptr_t>(data) % GANQ_MODULE_ALIGNMENT)
+    return Status(Code::InvalidArgument,
+                  "parameter '" + name +
+                      "': expected data at a multiple of 64 bytes");
+  std::lock_guard<std::mutex> lock(impl->calls);
+  impl->parameters[index] = data ? data : impl->stored[index];
+  return Status();
+}
+
 Status Model::step(bool prefill, void **args) {
   return call(prefill ? impl->prefill : impl->decode, args, {});
 }
@@ -327,7 +346,7 @@ Result<std::vector<Tensor>> Model::run(const std::vector<NamedTensor> &inputs) {
     }
   }
 
-  // The code may write into its inputs, so they are copied.
+  // The code may write into its inputs, so they are copied by default.
   std::vector<Tensor> copies;
   std::vector<Descriptor> slots;
   std::map<std::string, int64_t> symbols;
@@ -347,6 +366,15 @@ Result<std::vector<Tensor>> Model::run(const std::vector<NamedTensor> &inputs) {
                                                ", but it is missing");
     if (Status status = checkInput(*found, port, symbols); !status.ok())
       return status;
+    if (found->inPlace) {
+      if (reinterpret_cast<uintptr_t>(found->data) % GANQ_MODULE_ALIGNMENT)
+        return Status(Code::InvalidArgument,
+                      "input '" + port.name +
+                          "': expected data at a multiple of 64 bytes to read "
+                          "in place");
+      slots.emplace_back(const_cast<void *>(found->data), found->shape);
+      continue;
+    }
     Result<Tensor> copy = Tensor::create(port.dtype, found->shape);
     if (!copy.ok())
       return copy.status();

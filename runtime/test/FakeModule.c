@@ -16,13 +16,14 @@
 enum { Vocabulary = 16, Width = 2, Prefill = 4 };
 
 static const ganq_host_api *host;
-static const float *embedding, *head, *bias;
+static const void *const *parameters;
+#define embedding ((const float *)parameters[0])
+#define head ((const float *)parameters[1])
+#define bias ((const float *)parameters[2])
 
 int32_t ganq_module_init(const ganq_host_api *api, const void *const *params) {
   host = api;
-  embedding = params[0];
-  head = params[1];
-  bias = params[2];
+  parameters = params;
   for (int i = 0; i < 3; ++i)
     if ((uintptr_t)params[i] % GANQ_MODULE_ALIGNMENT)
       return 7;

@@ -71,6 +71,25 @@ TEST_F(ModelTest, RunsMain) {
       << "the test is about a misaligned parameter, too";
 }
 
+TEST_F(ModelTest, ReplacesParameters) {
+  std::vector<int64_t> tokens = {3, 1, 4};
+  auto before = run(tokens, {1, 3});
+  ASSERT_TRUE(before.ok()) << before.status().message();
+  alignas(64) float bias[16] = {};
+  bias[2] = 100;
+  Status status = model->setParameter("bias", bias);
+  ASSERT_TRUE(status.ok()) << status.message();
+  auto changed = run(tokens, {1, 3});
+  ASSERT_TRUE(changed.ok()) << changed.status().message();
+  EXPECT_GT((*changed)[0].as<float>()[2], 50);
+  ASSERT_TRUE(model->setParameter("bias", nullptr).ok());
+  auto after = run(tokens, {1, 3});
+  ASSERT_TRUE(after.ok()) << after.status().message();
+  EXPECT_EQ((*after)[0].as<float>()[2], (*before)[0].as<float>()[2]);
+  expectPart(model->setParameter("other", bias).message(), "'other'");
+  expectPart(model->setParameter("bias", bias + 1).message(), "64");
+}
+
 TEST_F(ModelTest, EmptyBatch) {
   auto results = run({}, {0, 3});
   ASSERT_TRUE(results.ok()) << results.status().message();

@@ -23,21 +23,34 @@ struct CompileOptions {
   std::optional<Phase> compileTo;
   /// Sizes of symbolic dimensions of @main: `name=size`.
   std::vector<std::pair<std::string, int64_t>> bindings;
-  /// Tokens for calibration: an integer `.npy` of rows. Without it, solvers see
-  /// the weights alone.
+  /// Tokens for calibration, an integer `.npy` of rows, or statistics, a
+  /// calibration `.safetensors`. Without it, solvers see the weights alone.
   std::string calibration;
-  /// `improved`, `literal` or `kmeans` (LUT only).
-  std::string solver = "improved";
+  /// With tokens: `sequential` (each weight sees the inputs that the quantized
+  /// weights before it give) or `one-shot` (those of the unquantized model).
+  std::string calibrationMode = "sequential";
+  /// SolverOptions::alpha.
+  double alpha = 0.5;
+  /// One of the solvers of every scheme in use; empty: the usual one of each.
+  std::string solver;
+  /// Most bits per quantized weight, all that is stored counted; 0: no search
+  /// for the best schemes.
+  double budget = 0;
+  /// Texts of schemes for the search, separated by `;`; empty: the phase
+  /// options' scheme (none: lut) with 2 to 6 bits.
+  std::string candidates;
   /// Bytes that Gram matrices may take at a time.
   int64_t gramMemory = int64_t(1) << 30;
   bool keepWork = false; ///< Keep `<output>.work`.
   bool verbose = false;  ///< Plan and remarks even without a terminal.
+  /// Where warnings and errors go, a line each; null: stderr.
+  llvm::raw_ostream *messages = nullptr;
 };
 
-/// Compiles a model. Diagnostics and progress go to stderr; on failure no
-/// output is left behind, and quantized layers stay in `<output>.work` for the
-/// next run with the same options. Returns a summary: per weight its scheme,
-/// bytes and error, sizes, seconds of each stage.
+/// Compiles a model. Progress goes to stderr; on failure no output is left
+/// behind, and quantized layers stay in `<output>.work` for the next run with
+/// the same options. Returns a summary: per weight its scheme, bytes and error,
+/// sizes, seconds of each stage.
 llvm::Expected<llvm::json::Object> compileModel(const CompileOptions &options);
 
 /// The command line of ganq-compile.

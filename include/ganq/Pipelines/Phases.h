@@ -14,6 +14,8 @@
 #include "llvm/Support/Error.h"
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace ganq {
 
@@ -39,9 +41,13 @@ struct PhaseOptions {
   int64_t chunk = 64;
   /// Greatest number of tokens in the cache; 0: what the model says.
   int64_t maxContext = 0;
+  /// `none`, the name of a scheme, or an attribute's text.
   std::string scheme = "none";
-  unsigned bits = 4;
-  int64_t group = 0;
+  /// Options of a scheme that is given by its name, such as {"bits", "3"}.
+  std::vector<std::pair<std::string, std::string>> schemeOptions;
+  /// A file of rules for single weights; empty: `scheme` is for all.
+  std::string rules;
+  bool quantizes() const { return scheme != "none" || !rules.empty(); }
   std::string exclude;
   bool quantizeHead = false;
   std::string cpu = "host";

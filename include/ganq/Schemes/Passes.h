@@ -19,13 +19,6 @@ namespace ganq {
 #define GEN_PASS_REGISTRATION
 #include "ganq/Schemes/Passes.h.inc"
 
-/// The scheme called `name` with its options, or null with a diagnostic that
-/// lists the valid names.
-SchemeAttrInterface
-getSchemeByName(llvm::function_ref<mlir::InFlightDiagnostic()> emitError,
-                mlir::MLIRContext *context, llvm::StringRef name, unsigned bits,
-                int64_t group);
-
 } // namespace ganq
 
 #endif // GANQ_SCHEMES_PASSES_H

@@ -18,17 +18,31 @@ def AssignSchemes : Pass<"ganq-assign-schemes", "::mlir::ModuleOp"> {
     precision unless `quantize-head` is set, and so does every key that the
     regular expression `exclude` matches. An `exclude` that matches no key is
     an error. Every choice is a remark.
+
+    `scheme` is the name of a family, to which `bits`, `group` and `options`
+    add, or an attribute's text without its dialect, such as
+    `lut<bits = 3, rows = 8>`. `rules` is a YAML or JSON file with a list of
+    rules; the first one whose `match` finds something in the key decides, and
+    `scheme` is for the weights that no rule matches. A rule that decides on no
+    weight is an error. The solver that a rule names becomes the attribute
+    `ganq.solver` of the parameter.
   }];
   let options = [
-    Option<"scheme", "scheme", "std::string", "\"lut\"", "`lut` or `uniform`">,
-    Option<"bits", "bits", "unsigned", "4", "Bits of a code, 1 to 8">,
-    Option<"group", "group", "int64_t", "0",
+    Option<"scheme", "scheme", "std::string", "\"lut\"",
+           "`none`, `lut`, `uniform`, `pot`, `nf`, or an attribute's text">,
+    Option<"bits", "bits", "std::string", "", "Bits of a code, 1 to 8">,
+    Option<"group", "group", "std::string", "",
            "Columns per table or scale; 0 for whole rows">,
+    ListOption<"schemeOptions", "options", "std::string",
+               "Further options of the scheme: name=value">,
+    Option<"rules", "rules", "std::string", "",
+           "File of rules, for which `scheme` is the default">,
     Option<"exclude", "exclude", "std::string", "",
            "Keys that keep their precision (regular expression)">,
     Option<"quantizeHead", "quantize-head", "bool", "false",
            "Quantize the output head too">
   ];
+  let dependentDialects = ["::ganq::GanqDialect"];
 }
 
 def InsertObservers : Pass<"ganq-insert-observers", "::mlir::ModuleOp"> {
@@ -84,7 +98,23 @@ def MaterializeSchemes
     `ganq.matmul` with an encoded weight becomes `ganq.packed_matmul` on one
     `ganq.parameter` per component of the scheme, with the keys
     `<key>.<component>`.
+
+    With activation bits, the product reads the records of a
+    `ganq.quantize_rows`, which products of one input with the same bits, group,
+    smoothing and order of codes share. `strategy` is `popcount` or `int8`;
+    `auto` counts ones where a weight has one bit and the activation at most
+    four, and groups are whole units. Smoothing becomes part of
+    `ganq.quantize_rows` or, without activation bits, a division of its own; the
+    offset of a shift is added to the bias. The scheme of the product no longer
+    has either.
   }];
+  let options = [
+    Option<"strategy", "strategy", "std::string", "\"auto\"",
+           "How codes are multiplied: `auto`, `int8` or `popcount`">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::linalg::LinalgDialect",
+                           "::mlir::tensor::TensorDialect"];
 }
 
 #endif // GANQ_SCHEMES_PASSES_TD

@@ -82,8 +82,9 @@ typedef struct ganq_memref {
 
 /* Called once after loading, before any entry. The module keeps both pointers;
    they stay valid until it is unloaded. params[i] is the data of the tensor
-   that "parameters"[i] of the manifest names, read-only. Returns 0, or any
-   other value to refuse to load. */
+   that "parameters"[i] of the manifest names, read-only; the runtime may point
+   it at other data between calls of entries. Returns 0, or any other value to
+   refuse to load. */
 typedef int32_t (*ganq_module_init_fn)(const ganq_host_api *api,
                                        const void *const *params);
 
@@ -95,7 +96,8 @@ typedef int32_t (*ganq_module_init_fn)(const ganq_host_api *api,
    time.
 
    main:     inputs as "inputs" of the manifest, in that order (row-major
-             memrefs, also of rank 0; copies, which the code may overwrite),
+             memrefs, also of rank 0; copies, which the code may overwrite,
+             unless the model was built to leave its inputs alone),
              then one slot for each of "outputs".
    prefill,
    decode:   memref<?xi8>            arena, "arena" bytes of scratch memory

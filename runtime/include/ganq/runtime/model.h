@@ -19,6 +19,9 @@ struct NamedTensor {
   DType dtype = DType::F32;
   std::vector<int64_t> shape;
   const void *data = nullptr; ///< row-major, at any alignment
+  /// The code of this model only reads the input, and `data` lies at a multiple
+  /// of 64 bytes: it is read where it is. Other inputs are copied.
+  bool inPlace = false;
 };
 
 /// Receives the values of calibration tap `id`: a row-major [rows, columns]
@@ -42,6 +45,11 @@ public:
   /// Sets what receives the values of a model with calibration taps; without
   /// one they are dropped.
   void setObserver(Observer observer);
+
+  /// Makes the code read a parameter from `data`, which has the tensor's dtype
+  /// and shape, lies at a multiple of 64 bytes and stays the caller's; from the
+  /// file again if it is null. Not while an entry runs.
+  Status setParameter(const std::string &name, const void *data);
 
   /// Runs main. The inputs may come in any order; each must have the name,
   /// dtype and rank of one of the manifest's, its known sizes, and one size for

@@ -1,0 +1,466 @@
+//===- Budget.cpp - The best schemes within a size ------------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ganq/Pipelines/Budget.h"
+#include "Calibrate.h"
+#include "Errors.h"
+#include "TrialModel.h"
+#include "ganq/Schemes/SchemeSolver.h"
+#include "ganq/Schemes/SchemeText.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/Sequence.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Regex.h"
+#include <chrono>
+#include <tuple>
+
+using namespace mlir;
+using namespace ganq;
+namespace fs = llvm::sys::fs;
+namespace json = llvm::json;
+
+/// Tokens that each trial runs over, and the bytes that the unquantized model's
+/// log-probabilities may take.
+static constexpr int64_t kTrialTokens = 8192;
+static constexpr int64_t kReferenceBytes = int64_t(512) << 20;
+
+//===----------------------------------------------------------------------===//
+// Choosing
+//===----------------------------------------------------------------------===//
+
+std::vector<size_t>
+ganq::chooseWithinBudget(ArrayRef<std::vector<BudgetChoice>> weights,
+                         int64_t limit, size_t maxStates) {
+  /// The least damage of the first weights at a size, and the way to it.
+  struct State {
+    int64_t bytes;
+    double damage;
+    uint32_t previous, choice;
+  };
+  // The least that the weights from each one on take.
+  std::vector<int64_t> rest(weights.size() + 1, 0);
+  for (size_t i = weights.size(); i-- > 0;) {
+    int64_t least = INT64_MAX;
+    for (const BudgetChoice &choice : weights[i])
+      least = std::min(least, choice.bytes);
+    if (weights[i].empty())
+      return {};
+    rest[i] = rest[i + 1] + least;
+  }
+
+  std::vector<std::vector<State>> stages{{{0, 0, 0, 0}}};
+  for (size_t i = 0; i < weights.size(); ++i) {
+    std::vector<State> all, kept;
+    for (auto [from, state] : llvm::enumerate(stages.back()))
+      for (auto [number, choice] : llvm::enumerate(weights[i]))
+        if (state.bytes + choice.bytes + rest[i + 1] <= limit)
+          all.push_back(
+              {state.bytes + choice.bytes, state.damage + choice.damage,
+               static_cast<uint32_t>(from), static_cast<uint32_t>(number)});
+    llvm::sort(all, [](const State &a, const State &b) {
+      return std::tie(a.bytes, a.damage, a.previous, a.choice) <
+             std::tie(b.bytes, b.damage, b.previous, b.choice);
+    });
+    for (const State &state : all)
+      if (kept.empty() || state.damage < kept.back().damage)
+        kept.push_back(state);
+    if (kept.empty())
+      return {};
+    if (maxStates > 1 && kept.size() > maxStates) {
+      std::vector<State> thinned;
+      for (size_t j = 0; j < maxStates; ++j)
+        thinned.push_back(kept[j * (kept.size() - 1) / (maxStates - 1)]);
+      kept = std::move(thinned);
+    }
+    stages.push_back(std::move(kept));
+  }
+
+  // Damage falls along the sizes.
+  std::vector<size_t> chosen(weights.size());
+  size_t at = stages.back().size() - 1;
+  for (size_t i = weights.size(); i-- > 0;) {
+    const State &state = stages[i + 1][at];
+    chosen[i] = state.choice;
+    at = state.previous;
+  }
+  return chosen;
+}
+
+//===----------------------------------------------------------------------===//
+// Candidates
+//===----------------------------------------------------------------------===//
+
+/// The texts of the candidates.
+static llvm::Expected<std::vector<SchemeAttrInterface>>
+readCandidates(const CompileOptions &options, MLIRContext *context) {
+  std::vector<SchemeAttrInterface> result;
+  auto add = [&](llvm::Expected<SchemeAttrInterface> scheme) -> llvm::Error {
+    if (!scheme)
+      return makeError("--candidates: " + llvm::toString(scheme.takeError()));
+    if (scheme->getActivationBits())
+      return makeError("expected candidates of --budget with float "
+                       "activations, but got " +
+                       getSchemeText(*scheme));
+    if (auto uniform = dyn_cast<UniformAttr>(*scheme);
+        uniform && uniform.getSmooth())
+      return makeError("expected candidates of --budget to leave the inputs "
+                       "of products as they are, but got " +
+                       getSchemeText(*scheme));
+    if (llvm::is_contained(result, *scheme))
+      return makeError("expected the candidates of --budget to differ, but " +
+                       getSchemeText(*scheme) + " is there twice");
+    result.push_back(*scheme);
+    return llvm::Error::success();
+  };
+  if (!options.candidates.empty()) {
+    SmallVector<StringRef> texts;
+    StringRef(options.candidates).split(texts, ';', -1, /*KeepEmpty=*/false);
+    for (StringRef text : texts) {
+      auto parsed = SchemeText::parse(text);
+      if (!parsed)
+        return makeError("--candidates: " + llvm::toString(parsed.takeError()));
+      if (llvm::Error error = add(parsed->get(context)))
+        return std::move(error);
+    }
+  } else {
+    for (StringRef bits : {"2", "3", "4", "5", "6"}) {
+      auto text = SchemeText::parse(
+          options.phases.scheme == "none" ? "lut" : options.phases.scheme);
+      if (!text)
+        return text.takeError();
+      for (const auto &[name, value] : options.phases.schemeOptions)
+        if (llvm::Error error = text->set(name, value))
+          return std::move(error);
+      if (llvm::Error error = text->set("bits", bits))
+        return std::move(error);
+      if (llvm::Error error = add(text->get(context)))
+        return std::move(error);
+    }
+  }
+  if (result.size() < 2)
+    return makeError("expected at least two candidates for --budget, but got " +
+                     llvm::Twine(result.size()));
+  return result;
+}
+
+llvm::Error BudgetSearch::check(const CompileOptions &options,
+                                MLIRContext *context) {
+  if (!(options.budget > 0 && options.budget <= 32))
+    return makeError(llvm::formatv("expected --budget to be a number of bits "
+                                   "between 0 and 32, but got {0}",
+                                   options.budget));
+  if (options.compileTo)
+    return makeError("expected --budget without --compile-to, as the search "
+                     "runs the model");
+  if (options.calibration.empty() || !isNpyFile(options.calibration))
+    return makeError("expected --budget with token ids to judge the schemes "
+                     "on: --calibration=ids.npy");
+  for (const auto &[name, value] : options.phases.schemeOptions)
+    if (name == "bits")
+      return makeError("expected --budget without --bits, which it chooses");
+  if (StringRef(options.phases.scheme).contains('<'))
+    return makeError("expected --budget with the name of a scheme, but got the "
+                     "text of an attribute; --candidates takes such texts");
+  if (!options.candidates.empty() && options.phases.scheme != "none" &&
+      options.phases.rules.empty())
+    return makeError("expected --candidates or --scheme, but got both");
+  return readCandidates(options, context).takeError();
+}
+
+BudgetSearch::BudgetSearch(ModuleOp raised, ModuleOp imported,
+                           const CompileOptions &options, ParameterStore &store,
+                           std::string work, Progress &progress)
+    : raised(raised), imported(imported), options(options), store(store),
+      work(std::move(work)), progress(progress) {}
+
+static std::string weightFile(StringRef work, size_t index) {
+  return llvm::formatv("{0}/weight{1}.safetensors", work, index);
+}
+
+static std::string calibrationFile(StringRef work) {
+  return (work + "/calibration.safetensors").str();
+}
+
+/// Shares a finished file between two folders.
+static void share(const std::string &from, const std::string &to) {
+  if (fs::exists(from) && !fs::exists(to) && fs::create_hard_link(from, to))
+    fs::copy_file(from, to);
+}
+
+llvm::Error BudgetSearch::solveCandidates() {
+  auto schemes = readCandidates(options, raised.getContext());
+  if (!schemes)
+    return schemes.takeError();
+  for (SchemeAttrInterface scheme : *schemes) {
+    Candidate &candidate = candidates.emplace_back();
+    candidate.scheme = scheme;
+    candidate.work = work + "/" + scheme.getShortName() + "." +
+                     std::to_string(candidates.size());
+    candidate.options = std::make_unique<CompileOptions>(options);
+    candidate.options->phases.scheme = getSchemeText(scheme);
+    candidate.options->phases.schemeOptions.clear();
+    // All candidates are judged on the unquantized model.
+    candidate.options->calibrationMode = "one-shot";
+    candidate.assigned = OwningOpRef<ModuleOp>(raised.clone());
+    // One word on each weight is enough, when the choice is made.
+    ScopedDiagnosticHandler quiet(raised.getContext(),
+                                  [](Diagnostic &diagnostic) {
+                                    return success(diagnostic.getSeverity() ==
+                                                   DiagnosticSeverity::Remark);
+                                  });
+    if (llvm::Error error = runPhase(*candidate.assigned, Phase::Assign,
+                                     candidate.options->phases))
+      return error;
+    if (std::error_code code = fs::create_directories(candidate.work))
+      return makeError("cannot make the folder '" + candidate.work +
+                       "': " + code.message());
+
+    llvm::StringMap<size_t> seen;
+    candidate.assigned->walk([&](MatmulOp matmul) {
+      auto parameter = matmul.getWeight().getDefiningOp<ParameterOp>();
+      auto type = dyn_cast<RankedTensorType>(matmul.getWeight().getType());
+      if (!parameter || !type || !type.getEncoding() ||
+          !seen.try_emplace(parameter.getKey(), seen.size()).second)
+        return;
+      size_t index = seen.size() - 1;
+      if (candidates.size() == 1) {
+        Weight weight;
+        weight.key = parameter.getKey().str();
+        weight.parameter = parameter;
+        weight.n = type.getDimSize(0);
+        weight.k = type.getDimSize(1);
+        if (auto solver = parameter->getAttrOfType<StringAttr>("ganq.solver"))
+          weight.solver = solver.str();
+        weights.push_back(std::move(weight));
+      }
+      Weight &weight = weights[index];
+      auto assigned = cast<SchemeAttrInterface>(type.getEncoding());
+      // A rule has fixed the scheme: solved once.
+      if (!weight.schemes.empty() && weight.schemes.front() == assigned)
+        share(weightFile(candidates.front().work, index),
+              weightFile(candidate.work, index));
+      weight.schemes.push_back(assigned);
+    });
+    if (weights.empty())
+      return makeError("expected the model to have weights to quantize, but no "
+                       "product but the output head has a constant weight"
+                       " (--quantize-head includes the head)");
+    share(calibrationFile(candidates.front().work),
+          calibrationFile(candidate.work));
+    progress.note(llvm::formatv("candidate {0} of {1}: {2}", candidates.size(),
+                                schemes->size(), getSchemeText(scheme))
+                      .str());
+    candidate.quantizer = std::make_unique<Quantizer>(
+        *candidate.assigned, imported, *candidate.options, store,
+        candidate.work, progress);
+    candidate.quantizer->announce();
+    if (llvm::Error error = candidate.quantizer->run())
+      return error;
+    for (const auto &[weight, value] :
+         llvm::zip_equal(weights, candidate.quantizer->report())) {
+      auto error = value.getAsObject()->getNumber("relative_error");
+      weight.errors.push_back(error.value_or(0));
+      BudgetChoice choice;
+      for (const SchemeComponent &component :
+           weight.schemes.back().getComponents(weight.n, weight.k))
+        choice.bytes += component.type.getNumElements() *
+                        component.type.getElementTypeBitWidth() / 8;
+      weight.choices.push_back(choice);
+    }
+  }
+  for (const Weight &weight : weights)
+    elements += weight.n * weight.k;
+  return llvm::Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// Judging
+//===----------------------------------------------------------------------===//
+
+/// The values of a weight that a quantizer has solved.
+static llvm::Expected<std::vector<float>> decode(Quantizer &quantizer,
+                                                 SchemeAttrInterface scheme,
+                                                 StringRef key, int64_t n,
+                                                 int64_t k) {
+  std::vector<std::vector<char>> bytes;
+  for (const SchemeComponent &component : scheme.getComponents(n, k)) {
+    std::vector<char> &all = bytes.emplace_back();
+    if (llvm::Error error = quantizer.readComponent(
+            (key + "." + component.suffix).str(), [&](ArrayRef<char> piece) {
+              all.insert(all.end(), piece.begin(), piece.end());
+              return llvm::Error::success();
+            }))
+      return std::move(error);
+  }
+  std::vector<ArrayRef<char>> components(bytes.begin(), bytes.end());
+  std::vector<float> values(n * k);
+  cast<SchemeSolverInterface>(scheme).decode(n, k, components, values.data());
+  return values;
+}
+
+llvm::Error BudgetSearch::measure() {
+  auto tokens = TokenRows::read(options.calibration, "--calibration");
+  if (!tokens)
+    return tokens.takeError();
+  auto model = TrialModel::build(*candidates.front().assigned, options.phases,
+                                 store, work + "/reference.ganq");
+  if (!model)
+    return model.takeError();
+  int64_t limit = kTrialTokens;
+  if (auto state = raised->getAttrOfType<DictionaryAttr>("ganq.state"))
+    limit = std::min<int64_t>(
+        limit, kReferenceBytes /
+                   (4 * state.getAs<IntegerAttr>("vocabulary").getInt()));
+  TokenRows sample = tokens->sample(limit);
+  auto begin = std::chrono::steady_clock::now();
+  if (llvm::Error error = (*model)->setReference(sample))
+    return error;
+  double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
+          .count();
+  auto trials = static_cast<double>(weights.size());
+  progress.note(llvm::formatv("{0} trials on {1} tokens: about {2} s",
+                              weights.size(), sample.rows * sample.columns,
+                              static_cast<int64_t>(trials * seconds) + 1)
+                    .str());
+  progress.begin("judging", trials);
+  double done = 0;
+  for (Weight &weight : weights) {
+    // The second smallest candidate: its damage is far above what rounding
+    // does, and small enough to be that of a small error.
+    auto order = llvm::to_vector(llvm::seq<size_t>(candidates.size()));
+    llvm::sort(order, [&](size_t a, size_t b) {
+      return std::make_pair(weight.choices[a].bytes, a) <
+             std::make_pair(weight.choices[b].bytes, b);
+    });
+    size_t base = order[1];
+    auto values = decode(*candidates[base].quantizer, weight.schemes[base],
+                         weight.key, weight.n, weight.k);
+    if (!values)
+      return values.takeError();
+    if (llvm::Error error = (*model)->replace(weight.parameter, *values))
+      return error;
+    auto damage = (*model)->getDivergence();
+    if (!damage)
+      return damage.takeError();
+    if (!std::isfinite(*damage))
+      return makeError("expected finite logits with weight '" + weight.key +
+                       "' as " + getSchemeText(weight.schemes[base]) +
+                       ", but got others");
+    weight.measured = base;
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      double ratio =
+          weight.errors[base] > 0 ? weight.errors[i] / weight.errors[base] : 0;
+      weight.choices[i].damage = *damage * ratio * ratio;
+    }
+    if (llvm::Error error = (*model)->restore(weight.parameter))
+      return error;
+    progress.update(++done, weight.key);
+  }
+  progress.end();
+  return llvm::Error::success();
+}
+
+llvm::Error BudgetSearch::choose() {
+  std::vector<std::vector<BudgetChoice>> choices;
+  int64_t least = 0;
+  for (const Weight &weight : weights) {
+    choices.push_back(weight.choices);
+    least +=
+        llvm::min_element(weight.choices, [](const auto &a, const auto &b) {
+          return a.bytes < b.bytes;
+        })->bytes;
+  }
+  auto limit =
+      static_cast<int64_t>(options.budget * static_cast<double>(elements) / 8);
+  std::vector<size_t> chosen = chooseWithinBudget(choices, limit);
+  if (chosen.empty())
+    return makeError(llvm::formatv(
+        "expected --budget to be at least {0:F4} bits per weight, what the "
+        "smallest candidates take, but got {1}",
+        8.0 * static_cast<double>(least) / static_cast<double>(elements) + 5e-5,
+        options.budget));
+  int64_t bytes = 0;
+  for (auto [weight, index] : llvm::zip_equal(weights, chosen)) {
+    weight.chosen = index;
+    bytes += weight.choices[index].bytes;
+  }
+  bitsPerWeight =
+      8.0 * static_cast<double>(bytes) / static_cast<double>(elements);
+  return llvm::Error::success();
+}
+
+llvm::Expected<std::string> BudgetSearch::writeRules() {
+  std::string path = work + "/choice.json";
+  json::Array rules;
+  for (const Weight &weight : weights) {
+    json::Object rule{{"match", "^" + llvm::Regex::escape(weight.key) + "$"},
+                      {"scheme", getSchemeText(weight.schemes[weight.chosen])}};
+    if (!weight.solver.empty())
+      rule["solver"] = weight.solver;
+    rules.push_back(std::move(rule));
+  }
+  std::error_code code;
+  llvm::raw_fd_ostream os(path, code);
+  if (!code) {
+    os << llvm::formatv("{0:2}\n", json::Value(std::move(rules)));
+    os.close();
+    code = os.error();
+    os.clear_error();
+  }
+  if (code)
+    return makeError("cannot write '" + path + "': " + code.message());
+  return path;
+}
+
+void BudgetSearch::keepSolutions() {
+  if (options.calibrationMode != "one-shot")
+    return;
+  share(calibrationFile(candidates.front().work), calibrationFile(work));
+  for (auto [index, weight] : llvm::enumerate(weights))
+    share(weightFile(candidates[weight.chosen].work, index),
+          weightFile(work, index));
+}
+
+llvm::Expected<std::string> BudgetSearch::run() {
+  if (llvm::Error error = solveCandidates())
+    return std::move(error);
+  if (llvm::Error error = measure())
+    return std::move(error);
+  if (llvm::Error error = choose())
+    return std::move(error);
+  keepSolutions();
+  progress.note(llvm::formatv("chose {0:F4} bits per weight of {1}",
+                              bitsPerWeight, options.budget)
+                    .str());
+  return writeRules();
+}
+
+json::Object BudgetSearch::report() const {
+  json::Array list;
+  double total = 0;
+  for (const Weight &weight : weights) {
+    json::Array options;
+    for (size_t i = 0; i < candidates.size(); ++i)
+      options.push_back(
+          json::Object{{"scheme", getSchemeText(weight.schemes[i])},
+                       {"bytes", weight.choices[i].bytes},
+                       {"relative_error", weight.errors[i]},
+                       {"divergence", weight.choices[i].damage}});
+    total += weight.choices[weight.chosen].damage;
+    list.push_back(json::Object{
+        {"name", weight.key},
+        {"chosen", getSchemeText(weight.schemes[weight.chosen])},
+        {"measured", getSchemeText(weight.schemes[weight.measured])},
+        {"candidates", std::move(options)}});
+  }
+  return json::Object{{"limit", options.budget},
+                      {"bits_per_weight", bitsPerWeight},
+                      {"predicted_divergence", total},
+                      {"weights", std::move(list)}};
+}
