@@ -20,25 +20,25 @@
 #include "mlir/InitAllExtensions.h"
 #include "mlir/Target/LLVMIR/Dialect/All.h"
 #include "mlir/Transforms/Passes.h"
-#include "llvm/ADT/StringSwitch.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace ganq;
 
+/// In the order of `Phase`.
+static constexpr llvm::StringLiteral kPhaseNames[] = {
+    "input", "raise", "assign", "materialize", "linalg", "buffer", "llvm"};
+static_assert(std::size(kPhaseNames) == static_cast<size_t>(Phase::LLVM) + 1);
+
 std::optional<Phase> ganq::parsePhase(StringRef name) {
-  return llvm::StringSwitch<std::optional<Phase>>(name)
-      .Case("input", Phase::Input)
-      .Case("raise", Phase::Raise)
-      .Case("assign", Phase::Assign)
-      .Case("materialize", Phase::Materialize)
-      .Case("linalg", Phase::Linalg)
-      .Case("buffer", Phase::Buffer)
-      .Case("llvm", Phase::LLVM)
-      .Default(std::nullopt);
+  const auto *found = llvm::find(kPhaseNames, name);
+  if (found == std::end(kPhaseNames))
+    return std::nullopt;
+  return static_cast<Phase>(found - std::begin(kPhaseNames));
 }
 
 std::string ganq::getPhaseNames() {
-  return "input, raise, assign, materialize, linalg, buffer, llvm";
+  return llvm::join(llvm::ArrayRef(kPhaseNames), ", ");
 }
 
 /// Tensors to memrefs. Step functions return their caches, which bufferize in
