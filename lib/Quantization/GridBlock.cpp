@@ -206,6 +206,11 @@ Status GridBlock::roundScales(int64_t first) {
 
 void GridBlock::chooseCodes() {
   int64_t k = p.k;
+  if (p.gram.factor.empty()) {
+    chooseNearest();
+    setError();
+    return;
+  }
   const GramProblem &gram = p.gram;
   for (int64_t first = 0; first < k; first += blockColumns) {
     int64_t last = std::min(k, first + blockColumns);
@@ -242,10 +247,16 @@ void GridBlock::setError() {
               weight.data() + j * lanes, lanes, error.data() + j * lanes);
 }
 
-void GridBlock::setGradient() {
-  p.gram.blas->gemm(false, false, p.k, lanes, p.k, 1, p.h.data(), p.k,
-                    error.data(), lanes, 0, gradient.data(), lanes);
+/// out = H in.
+void GridBlock::multiply(const AlignedFloats &in, AlignedFloats &out) const {
+  if (p.h.empty())
+    std::copy_n(in.begin(), p.k * lanes, out.begin());
+  else
+    p.gram.blas->gemm(false, false, p.k, lanes, p.k, 1, p.h.data(), p.k,
+                      in.data(), lanes, 0, out.data(), lanes);
 }
+
+void GridBlock::setGradient() { multiply(error, gradient); }
 
 void GridBlock::setLoss() {
   std::fill(loss.begin(), loss.end(), 0.0);
@@ -258,10 +269,20 @@ void GridBlock::normalEquations() {
   int64_t k = p.k;
   std::vector<double> sums(lanes);
   std::fill(slope.begin(), slope.end(), 0.0);
+  if (p.h.empty())
+    std::fill(products.begin(), products.end(), 0.0f);
   for (int64_t g = 0; g != p.groups; ++g) {
     int64_t begin = p.begin(g), columns = p.end(g) - begin;
     addInner(unit.data() + begin * lanes, gradient.data() + begin * lanes,
              nullptr, columns, lanes, slope.data() + g * lanes);
+    if (p.h.empty()) {
+      std::fill(sums.begin(), sums.end(), 0.0);
+      addInner(unit.data() + begin * lanes, unit.data() + begin * lanes,
+               nullptr, columns, lanes, sums.data());
+      std::copy(sums.begin(), sums.end(),
+                products.data() + (g * (g + 1) / 2 + g) * lanes);
+      continue;
+    }
     p.gram.blas->gemm(false, false, k - begin, lanes, columns, 1,
                       p.h.data() + begin * k + begin, k,
                       unit.data() + begin * lanes, lanes, 0,
@@ -295,7 +316,14 @@ void GridBlock::updateScales() {
         floor[l] += 1e-7 / static_cast<double>(groups) *
                     system[(i * groups + i) * systemLanes + l];
       }
-    solveSystems(system.data(), x.data(), groups, floor);
+    if (p.h.empty())
+      for (int64_t i = 0; i != groups * systemLanes; ++i) {
+        int64_t g = i / systemLanes, l = i % systemLanes;
+        double pivot = system[(g * groups + g) * systemLanes + l];
+        x[i] = pivot > floor[l] ? x[i] / pivot : 0;
+      }
+    else
+      solveSystems(system.data(), x.data(), groups, floor);
     for (int64_t i = 0; i != groups; ++i)
       for (int64_t l = 0; l != systemLanes; ++l) {
         double before = scale[i * lanes + r0 + l];
@@ -329,6 +357,11 @@ void GridBlock::updateScales() {
 
 void GridBlock::descend(int sweeps) {
   int64_t k = p.k;
+  if (p.h.empty()) {
+    chooseNearest();
+    setError();
+    return;
+  }
   for (int sweep = 0; sweep != sweeps; ++sweep) {
     bool sweepChanged = false;
     for (int64_t first = 0; first < k; first += blockColumns) {
@@ -519,8 +552,7 @@ void GridBlock::finish() {
            undamped.data());
   addInner(weight.data(), weight.data(), p.added.data(), k, lanes,
            dampedWeight.data());
-  p.gram.blas->gemm(false, false, k, lanes, k, 1, p.h.data(), k, weight.data(),
-                    lanes, 0, gradient.data(), lanes);
+  multiply(weight, gradient);
   addInner(weight.data(), gradient.data(), nullptr, k, lanes, energy.data());
   auto levelsEnd = p.levels.end();
   for (int64_t r = 0; r != count; ++r) {

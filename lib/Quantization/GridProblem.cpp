@@ -64,6 +64,7 @@ Expected<GridProblem> GridProblem::prepare(const GridOptions &options,
   gram.ridge = options.ridge;
   gram.alpha = options.method == GridMethod::Rtn ? 0 : options.alpha;
   gram.threads = options.threads;
+  gram.factorise = h && options.method != GridMethod::Rtn;
   if (options.group < 0)
     return Status::error("expected a group size of at least 0, but got " +
                          std::to_string(options.group));
@@ -76,12 +77,15 @@ Expected<GridProblem> GridProblem::prepare(const GridOptions &options,
   problem.k = k;
   problem.group = options.group ? std::min(options.group, k) : k;
   problem.groups = (k + problem.group - 1) / problem.group;
-  problem.h.resize(k * k);
   problem.added.resize(k);
-  problem.diagonal.resize(k);
-  problem.inverseDiagonal.resize(k);
+  problem.diagonal.resize(k, 1);
+  problem.inverseDiagonal.resize(k, 1);
+  if (gram.factorise)
+    problem.h.resize(k * k);
+  else
+    std::swap(problem.h, problem.gram.h);
   const std::vector<int64_t> &order = problem.gram.order;
-  for (int64_t i = 0; i != k; ++i) {
+  for (int64_t i = 0; gram.factorise && i != k; ++i) {
     for (int64_t j = 0; j != k; ++j)
       problem.h[order[i] * k + order[j]] = problem.gram.h[i * k + j];
     problem.added[order[i]] = problem.gram.added[i];

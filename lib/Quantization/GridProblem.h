@@ -26,8 +26,8 @@ struct GridProblem {
   /// Columns per group, and groups.
   int64_t group = 0;
   int64_t groups = 1;
-  /// Damped H and what the damping added, in the caller's order; the inverse of
-  /// H's diagonal.
+  /// Damped H (empty for the identity) and what the damping added, in the
+  /// caller's order; H's diagonal and its inverse. Rtn has H as it came.
   AlignedFloats h;
   std::vector<float> added, diagonal, inverseDiagonal;
   /// Fixed levels in ascending order with their codes, and the borders; empty
@@ -90,6 +90,7 @@ private:
   void chooseCodes();
   void chooseNearest();
   void setError();
+  void multiply(const AlignedFloats &in, AlignedFloats &out) const;
   void setGradient();
   void setLoss();
   void updateScales();
