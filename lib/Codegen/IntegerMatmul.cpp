@@ -16,7 +16,7 @@
 //
 // There are three ways to the partial sums. Few rows of x: codes are decoded in
 // registers, and up to four rows of x share them. Many rows: blocks of W are
-// decoded to bytes in the first cache and serve 32 rows of x, four at a time.
+// decoded to bytes in the first cache and serve 64 rows of x, four at a time.
 // Planes of bits: `and` and counted ones, for any number of rows.
 //
 //===----------------------------------------------------------------------===//
@@ -492,7 +492,13 @@ private:
     int64_t all = llvm::alignTo(p.columns, unit);
     return std::min(all, std::max<int64_t>(1, kDecodedColumns / unit) * unit);
   }
-  int64_t getDecodedRows() const { return k.avx512 ? 4 : 1; }
+  /// Rows of x that are multiplied at a time. The sums of groups take as many
+  /// registers as those of products.
+  int64_t getDecodedRows() const {
+    if (!k.avx512)
+      return 1;
+    return p.group ? 2 : 4;
+  }
 
   void makeScratch(bool decodes) {
     int64_t rows =
@@ -664,7 +670,7 @@ private:
   /// Columns of 16 rows whose bytes leave room in the first cache.
   static constexpr int64_t kDecodedColumns = 1024;
   /// Rows of x that a decoded block serves.
-  static constexpr int64_t kRows = 32;
+  static constexpr int64_t kRows = 64;
 
   KernelBuilder &k;
   IntegerBuilder b;

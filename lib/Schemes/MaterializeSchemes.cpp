@@ -197,7 +197,7 @@ private:
   }
 
   /// Bits of an activation up to which ones are counted.
-  static constexpr unsigned kMostPlanes = 4;
+  static constexpr unsigned kMostPlanes = 2;
 
   using RecordKey = std::tuple<const void *, Block *, unsigned, int64_t,
                                unsigned, const void *, const void *>;

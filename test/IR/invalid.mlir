@@ -186,15 +186,15 @@ func.func @lookup_size(%t: vector<12xf32>, %i: vector<16xi32>) {
 
 func.func @packed_rows_bits() {
   // expected-error @+1 {{expected bits to be 2, 4 or those of whole bytes, but got 3}}
-  %w = ganq.parameter "w" from <"m", 0, 8> rows <bits = 3, rows = 1, columns = 8, stride = 8> : tensor<1x8xi8>
+  %w = ganq.parameter "w" from <"m", 0, 8> rows <bits = 3, rows = 1, columns = 8, stride = 64> : tensor<1x8xi8>
   return
 }
 
 // -----
 
 func.func @packed_rows_stride() {
-  // expected-error @+1 {{expected rows and columns to be positive and rows to fit their stride, but got 2 rows of 8 in 3 bytes}}
-  %w = ganq.parameter "w" from <"m", 0, 6> rows <bits = 4, rows = 2, columns = 8, stride = 3> : tensor<2x8xi8>
+  // expected-error @+1 {{expected rows and columns to be positive and rows to fit their stride, but got 2 rows of 8 in 24 bits}}
+  %w = ganq.parameter "w" from <"m", 0, 6> rows <bits = 4, rows = 2, columns = 8, stride = 24> : tensor<2x8xi8>
   return
 }
 
@@ -202,7 +202,7 @@ func.func @packed_rows_stride() {
 
 func.func @packed_rows_value() {
   // expected-error @+1 {{expected a value of 8 bytes, but got 'tensor<4xi8>'}}
-  %w = ganq.parameter "w" rows <bits = 4, rows = 2, columns = 8, stride = 4, value = dense<0> : tensor<4xi8>> : tensor<2x8xi8>
+  %w = ganq.parameter "w" rows <bits = 4, rows = 2, columns = 8, stride = 32, value = dense<0> : tensor<4xi8>> : tensor<2x8xi8>
   return
 }
 
@@ -210,7 +210,7 @@ func.func @packed_rows_value() {
 
 func.func @packed_rows_type() {
   // expected-error @+1 {{expected a tensor that the packed rows fill, but got 'tensor<2x9xi8>'}}
-  %w = ganq.parameter "w" from <"m", 0, 8> rows <bits = 4, rows = 2, columns = 8, stride = 4> : tensor<2x9xi8>
+  %w = ganq.parameter "w" from <"m", 0, 8> rows <bits = 4, rows = 2, columns = 8, stride = 32> : tensor<2x9xi8>
   return
 }
 
@@ -218,6 +218,81 @@ func.func @packed_rows_type() {
 
 func.func @packed_rows_source() {
   // expected-error @+1 {{expected packed rows with either a source or a value}}
-  %w = ganq.parameter "w" rows <bits = 4, rows = 2, columns = 8, stride = 4> : tensor<2x8xi8>
+  %w = ganq.parameter "w" rows <bits = 4, rows = 2, columns = 8, stride = 32> : tensor<2x8xi8>
+  return
+}
+
+// -----
+
+// quantize-rows-bits
+func.func @quantize_bits(%x: tensor<2x64xf32>) {
+  // expected-error @below {{expected bits to be between 1 and 8 and plane_bits between 0 and 8, but got 9 and 0}}
+  %0 = ganq.quantize_rows %x {bits = 9} : tensor<2x64xf32> -> tensor<2x128xi8>
+  return
+}
+
+// -----
+
+// quantize-rows-group
+func.func @quantize_group(%x: tensor<2x64xf32>) {
+  // expected-error @below {{expected group to be 0 or a positive multiple of 16, but got 24}}
+  %0 = ganq.quantize_rows %x {bits = 8, group = 24} : tensor<2x64xf32> -> tensor<2x128xi8>
+  return
+}
+
+// -----
+
+// quantize-rows-columns
+func.func @quantize_columns(%x: tensor<2x?xf32>) {
+  // expected-error @below {{expected x to have a last dimension that is static and not 0, but got 'tensor<2x?xf32>'}}
+  %0 = ganq.quantize_rows %x {bits = 8} : tensor<2x?xf32> -> tensor<2x128xi8>
+  return
+}
+
+// -----
+
+func.func @quantize_scale(%x: tensor<2x64xf32>, %s: tensor<32xf16>) {
+  // expected-error @below {{expected scale to have shape [64], but got 'tensor<32xf16>'}}
+  %0 = ganq.quantize_rows %x scale(%s : tensor<32xf16>) {bits = 8} : tensor<2x64xf32> -> tensor<2x128xi8>
+  return
+}
+
+// -----
+
+// packed-matmul-records
+func.func @records_bytes(%x: tensor<2x64xi8>, %c: tensor<256xi8>, %g: tensor<8x1xf16>, %z: tensor<8x1xi8>, %u: tensor<8x1xi32>) {
+  // expected-error @below {{expected x to be records of 128 i8, but got 'tensor<2x64xi8>'}}
+  %0 = ganq.packed_matmul %x weight(%c, %g, %z, %u : tensor<256xi8>, tensor<8x1xf16>, tensor<8x1xi8>, tensor<8x1xi32>)
+    {scheme = #ganq.uniform<bits = 4, activation = 8>, n = 8, k = 64, strategy = #ganq.strategy<int8>} : tensor<2x64xi8> -> tensor<2x8xf32>
+  return
+}
+
+// -----
+
+// packed-matmul-records
+func.func @records_strategy(%x: tensor<2x128xi8>, %c: tensor<256xi8>, %g: tensor<8x1xf16>, %z: tensor<8x1xi8>, %u: tensor<8x1xi32>) {
+  // expected-error @below {{expected a strategy with #ganq.uniform<bits = 4, activation = 8>}}
+  %0 = ganq.packed_matmul %x weight(%c, %g, %z, %u : tensor<256xi8>, tensor<8x1xf16>, tensor<8x1xi8>, tensor<8x1xi32>)
+    {scheme = #ganq.uniform<bits = 4, activation = 8>, n = 8, k = 64} : tensor<2x128xi8> -> tensor<2x8xf32>
+  return
+}
+
+// -----
+
+// packed-matmul-records
+func.func @records_groups(%x: tensor<2x128xi8>, %c: tensor<128xi8>, %g: tensor<8x2xf16>, %z: tensor<8x2xi8>, %u: tensor<8x2xi16>) {
+  // expected-error @below {{expected groups of whole units, multiples of 128 columns, to count bits, but got a group of 64; use strategy int8 or another group}}
+  %0 = ganq.packed_matmul %x weight(%c, %g, %z, %u : tensor<128xi8>, tensor<8x2xf16>, tensor<8x2xi8>, tensor<8x2xi16>)
+    {scheme = #ganq.uniform<bits = 1, group = 64, activation = 2>, n = 8, k = 128, strategy = #ganq.strategy<popcount>} : tensor<2x128xi8> -> tensor<2x8xf32>
+  return
+}
+
+// -----
+
+// packed-matmul-records
+func.func @records_floats(%x: tensor<2x128xi8>, %c: tensor<256xi8>, %t: tensor<8x1x16xf16>) {
+  // expected-error @below {{expected x to be floats and no strategy with #ganq.lut<bits = 4>, but got 'tensor<2x128xi8>'}}
+  %0 = ganq.packed_matmul %x weight(%c, %t : tensor<256xi8>, tensor<8x1x16xf16>)
+    {scheme = #ganq.lut<bits = 4>, n = 8, k = 64} : tensor<2x128xi8> -> tensor<2x8xf32>
   return
 }

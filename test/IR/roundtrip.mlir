@@ -59,6 +59,21 @@ func.func @buffers(%x: memref<4x64xf32>, %codes: memref<2048xi8>, %table: memref
   return
 }
 
+// CHECK-LABEL: func @integers
+func.func @integers(%x: tensor<1x?x64xf16>, %s: tensor<64xf16>, %c: tensor<256xi8>, %g: tensor<8x1xf16>,
+                    %z: tensor<8x1xi8>, %u: tensor<8x1xi32>) -> tensor<1x?x8xf16> {
+  // CHECK: ganq.quantize_rows %{{.*}} scale(%{{.*}} : tensor<64xf16>) shift(%{{.*}} : tensor<64xf16>) {bits = 8 : i64} : tensor<1x?x64xf16> -> tensor<1x?x128xi8>
+  %r = ganq.quantize_rows %x scale(%s : tensor<64xf16>) shift(%s : tensor<64xf16>) {bits = 8}
+    : tensor<1x?x64xf16> -> tensor<1x?x128xi8>
+  // CHECK: ganq.quantize_rows %{{.*}} {bits = 2 : i64, group = 32 : i64, plane_bits = 1 : i64} : tensor<1x?x64xf16> -> tensor<1x?x128xi8>
+  %p = ganq.quantize_rows %x {bits = 2, group = 32, plane_bits = 1} : tensor<1x?x64xf16> -> tensor<1x?x128xi8>
+  // CHECK: ganq.packed_matmul {{.*}} strategy = #ganq.strategy<int8>} : tensor<1x?x128xi8> -> tensor<1x?x8xf16>
+  %y = ganq.packed_matmul %r weight(%c, %g, %z, %u : tensor<256xi8>, tensor<8x1xf16>, tensor<8x1xi8>, tensor<8x1xi32>)
+    {scheme = #ganq.uniform<bits = 4, activation = 8>, n = 8, k = 64, strategy = #ganq.strategy<int8>}
+    : tensor<1x?x128xi8> -> tensor<1x?x8xf16>
+  return %y : tensor<1x?x8xf16>
+}
+
 // CHECK-LABEL: func @lookup
 func.func @lookup(%t: vector<16xf32>, %i: vector<16xi32>) -> vector<16xf32> {
   // CHECK: ganq.table_lookup

@@ -20,3 +20,56 @@ func.func @uniform(%x: tensor<2x256xf32>) -> tensor<2x8xf32> {
   %0 = ganq.matmul %x, %w : tensor<2x256xf32>, tensor<8x256xf32, #ganq.uniform<bits = 4, group = 128>> -> tensor<2x8xf32>
   return %0 : tensor<2x8xf32>
 }
+
+// Products of one input share its codes, unless they need other ones.
+// CHECK-LABEL: func @integers
+// CHECK-SAME: (%[[X:.*]]: tensor<1x?x256xf32>)
+func.func @integers(%x: tensor<1x?x256xf32>) -> (tensor<1x?x8xf32>, tensor<1x?x8xf32>, tensor<1x?x8xf32>) {
+  %a = ganq.parameter "a" : tensor<8x256xf32, #ganq.uniform<bits = 4, activation = 8>>
+  %b = ganq.parameter "b" : tensor<8x256xf32, #ganq.uniform<bits = 2, activation = 8>>
+  %c = ganq.parameter "c" : tensor<8x256xf32, #ganq.uniform<bits = 1, activation = 2>>
+  // CHECK: ganq.parameter "a.codes"
+  // CHECK: ganq.parameter "a.sum" : tensor<8x1xi32>
+  // CHECK: %[[R:.*]] = ganq.quantize_rows %[[X]] {bits = 8 : i64} : tensor<1x?x256xf32> -> tensor<1x?x320xi8>
+  // CHECK: ganq.packed_matmul %[[R]] weight({{.*}}scheme = #ganq.uniform<bits = 4, activation = 8>, strategy = #ganq.strategy<int8>}
+  // CHECK-NOT: ganq.quantize_rows
+  // CHECK: ganq.packed_matmul %[[R]] weight({{.*}}scheme = #ganq.uniform<bits = 2, activation = 8>
+  // CHECK: %[[P:.*]] = ganq.quantize_rows %[[X]] {bits = 2 : i64, plane_bits = 1 : i64} : tensor<1x?x256xf32> -> tensor<1x?x128xi8>
+  // CHECK: ganq.packed_matmul %[[P]] weight({{.*}}strategy = #ganq.strategy<popcount>}
+  %0 = ganq.matmul %x, %a : tensor<1x?x256xf32>, tensor<8x256xf32, #ganq.uniform<bits = 4, activation = 8>> -> tensor<1x?x8xf32>
+  %1 = ganq.matmul %x, %b : tensor<1x?x256xf32>, tensor<8x256xf32, #ganq.uniform<bits = 2, activation = 8>> -> tensor<1x?x8xf32>
+  %2 = ganq.matmul %x, %c : tensor<1x?x256xf32>, tensor<8x256xf32, #ganq.uniform<bits = 1, activation = 2>> -> tensor<1x?x8xf32>
+  return %0, %1, %2 : tensor<1x?x8xf32>, tensor<1x?x8xf32>, tensor<1x?x8xf32>
+}
+
+// Smoothing goes into the codes, the offset into the bias.
+// CHECK-LABEL: func @shifted
+// CHECK-SAME: (%{{.*}}: tensor<2x256xf32>, %[[B:.*]]: tensor<8xf32>)
+func.func @shifted(%x: tensor<2x256xf32>, %b: tensor<8xf32>) -> (tensor<2x8xf32>, tensor<2x8xf32>) {
+  %w = ganq.parameter "w" : tensor<8x256xf32, #ganq.uniform<bits = 4, activation = 8, smooth = true, shift = true>>
+  // CHECK: %[[S:.*]] = ganq.parameter "w.input_scale" : tensor<256xf16>
+  // CHECK: %[[T:.*]] = ganq.parameter "w.input_shift" : tensor<256xf16>
+  // CHECK: %[[O:.*]] = ganq.parameter "w.offset" : tensor<8xf32>
+  // CHECK: ganq.quantize_rows %{{.*}} scale(%[[S]] : tensor<256xf16>) shift(%[[T]] : tensor<256xf16>) {bits = 8 : i64}
+  // CHECK: ganq.packed_matmul {{.*}} bias(%[[O]] : tensor<8xf32>) {{.*}}scheme = #ganq.uniform<bits = 4, activation = 8>, strategy
+  %0 = ganq.matmul %x, %w : tensor<2x256xf32>, tensor<8x256xf32, #ganq.uniform<bits = 4, activation = 8, smooth = true, shift = true>> -> tensor<2x8xf32>
+  // CHECK: %[[SUM:.*]] = linalg.generic {{.*}} ins(%{{.*}}, %[[B]] : tensor<8xf32>, tensor<8xf32>)
+  // CHECK: arith.addf
+  // CHECK: ganq.packed_matmul {{.*}} bias(%[[SUM]] : tensor<8xf32>)
+  %1 = ganq.matmul %x, %w bias(%b : tensor<8xf32>) : tensor<2x256xf32>, tensor<8x256xf32, #ganq.uniform<bits = 4, activation = 8, smooth = true, shift = true>> -> tensor<2x8xf32>
+  return %0, %1 : tensor<2x8xf32>, tensor<2x8xf32>
+}
+
+// Without activation bits x is divided by itself.
+// CHECK-LABEL: func @smoothed
+// CHECK-SAME: (%[[X:.*]]: tensor<?x256xf32>)
+func.func @smoothed(%x: tensor<?x256xf32>) -> tensor<?x8xf32> {
+  %w = ganq.parameter "w" : tensor<8x256xf32, #ganq.uniform<bits = 4, smooth = true>>
+  // CHECK: %[[S:.*]] = ganq.parameter "w.input_scale" : tensor<256xf16>
+  // CHECK: %[[D:.*]] = linalg.generic {{.*}} ins(%[[X]], %[[S]] : tensor<?x256xf32>, tensor<256xf16>)
+  // CHECK: arith.extf
+  // CHECK: arith.divf
+  // CHECK: ganq.packed_matmul %[[D]] weight({{.*}}scheme = #ganq.uniform<bits = 4>}
+  %0 = ganq.matmul %x, %w : tensor<?x256xf32>, tensor<8x256xf32, #ganq.uniform<bits = 4, smooth = true>> -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
+}

@@ -55,13 +55,15 @@ def LowerKernels
   let description = [{
     Every ganq compute op in buffer form becomes a `ganq.dispatch` of a private
     kernel function over vectors. Ops with the same name, types and attributes
-    share one kernel. docs/Kernels.md describes the kernels.
+    share one kernel. docs/Kernels.md describes the kernels. How a product of
+    integers is computed is a remark.
   }];
   let dependentDialects = [
     "::ganq::GanqDialect", "::mlir::arith::ArithDialect",
     "::mlir::cf::ControlFlowDialect", "::mlir::func::FuncDialect",
-    "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
-    "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+    "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
+    "::mlir::vector::VectorDialect"];
   let statistics = [
     Statistic<"numKernels", "kernels", "Kernel functions created">
   ];

@@ -102,8 +102,8 @@ def MaterializeSchemes
     With activation bits, the product reads the records of a
     `ganq.quantize_rows`, which products of one input with the same bits, group,
     smoothing and order of codes share. `strategy` is `popcount` or `int8`;
-    `auto` counts ones where a weight has one bit and the activation at most
-    four, and groups are whole units. Smoothing becomes part of
+    `auto` counts ones where a weight has one bit, the activation one or two,
+    and groups are whole units. Smoothing becomes part of
     `ganq.quantize_rows` or, without activation bits, a division of its own; the
     offset of a shift is added to the bias. The scheme of the product no longer
     has either.

@@ -50,8 +50,8 @@ public:
     if (planeBits == 0) {
       end += columns;
     } else {
-      for (const CodeLayout::Plane &plane :
-           CodeLayout(planeBits, 1, columns).getPlanes()) {
+      CodeLayout weight(planeBits, 1, columns);
+      for (const CodeLayout::Plane &plane : weight.getPlanes()) {
         planes.push_back(end);
         end += plane.units * bits * CodeLayout::kLanes;
       }
