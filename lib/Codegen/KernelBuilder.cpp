@@ -85,6 +85,25 @@ Value KernelBuilder::splatInt(int32_t value) {
   return arith::ConstantOp::create(builder, loc,
                                    DenseElementsAttr::get(vecI32, value));
 }
+Value KernelBuilder::selectBits(uint32_t mask, Value a, Value b) {
+  Value ones = splatInt(static_cast<int32_t>(mask));
+  if (!avx512) {
+    Value zeros = splatInt(static_cast<int32_t>(~mask));
+    return arith::OrIOp::create(builder, loc,
+                                arith::AndIOp::create(builder, loc, a, ones),
+                                arith::AndIOp::create(builder, loc, b, zeros));
+  }
+  // LLVM drops bits that no user reads from the masks, which then are no
+  // longer complements and take an instruction more.
+  constexpr int32_t kSelectByThird = 0xE4;
+  Value table = arith::ConstantOp::create(
+      builder, loc, builder.getI32IntegerAttr(kSelectByThird));
+  return LLVM::CallIntrinsicOp::create(
+             builder, loc, vecI32,
+             builder.getStringAttr("llvm.x86.avx512.pternlog.d.512"),
+             ValueRange{a, b, ones, table})
+      .getResult(0);
+}
 Value KernelBuilder::addf(Value a, Value b) {
   return arith::AddFOp::create(builder, loc, a, b);
 }

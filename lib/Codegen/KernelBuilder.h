@@ -59,6 +59,9 @@ public:
   Value splat(float value);
   Value splat(Value scalar);
   Value splatInt(int32_t value);
+  /// Vectors of i32: bits of `a` where `mask` has ones, of `b` elsewhere. One
+  /// instruction with AVX-512.
+  Value selectBits(uint32_t mask, Value a, Value b);
   Value addf(Value a, Value b);
   Value subf(Value a, Value b);
   Value mulf(Value a, Value b);

@@ -120,6 +120,12 @@ protected:
       bool last = number + 1 == layout.getPlanes().size();
       bool clearAbove = (exact || !last) && from + plane.width < 8;
       bool clearBelow = (exact || number > 0) && from > 0 && to > 0;
+      if (number && k.avx512 && !exact) {
+        code = k.selectBits(llvm::maskTrailingOnes<uint32_t>(to), code, part);
+        continue;
+      }
+      if (k.avx512 && !exact)
+        clearAbove = clearBelow = false;
       if (clearAbove || clearBelow) {
         uint32_t width = exact || !last ? plane.width : 32 - to;
         uint32_t keep = llvm::maskTrailingOnes<uint32_t>(width) << to;
@@ -462,11 +468,14 @@ public:
   void beginGroup(KernelBuilder &k, Value group) override {
     for (int64_t r = 0; r < kRowTile; ++r) {
       Value factor = groupScale(k, r, group);
-      scale[r] = usesTable() ? scaledTable(k, factor) : k.splat(factor);
+      scale[r] = usesTable() && !addsToEachWeight(k) ? scaledTable(k, factor)
+                                                     : k.splat(factor);
     }
   }
 
   Value decode(KernelBuilder &k, int64_t row, int64_t chunk, Value) override {
+    if (addsToEachWeight(k))
+      return addExponents(k, row, chunk);
     if (usesTable())
       return lookup(k, scale[row], row, chunk);
     Value level = fitsRegisters(k) ? lookup(k, constantTable(k), row, chunk)
@@ -482,6 +491,32 @@ private:
   static bool isPower(float level) {
     int exponent;
     return std::fabs(std::frexp(level, &exponent)) == 0.5f && exponent >= 1;
+  }
+  /// Whether exponents are added to the scale weight by weight. A permute of
+  /// one register is faster than the shifts and masks of an exponent and a
+  /// sign, which are faster than joining the permutes of two.
+  bool addsToEachWeight(KernelBuilder &k) const {
+    return arePowers && entries > (k.avx512 ? 16 : 8);
+  }
+  Value addExponents(KernelBuilder &k, int64_t row, int64_t chunk) {
+    constexpr int64_t kMantissaBits = 23;
+    OpBuilder &b = k.builder;
+    Value code = codeVector(k, row, chunk, /*exact=*/false);
+    auto field = [&](int64_t left, uint32_t mask) -> Value {
+      Value moved = arith::ShLIOp::create(b, k.loc, code, k.splatInt(left));
+      return arith::AndIOp::create(b, k.loc, moved,
+                                   k.splatInt(static_cast<int32_t>(mask)));
+    };
+    // Magnitude 1 is the step of the grid: 2 or 4.
+    int64_t place = kMantissaBits + std::ilogb(levels[1]) - 1;
+    Value exponent =
+        field(place, llvm::maskTrailingOnes<uint32_t>(bits - 1) << place);
+    Value sign = field(32 - bits, 1u << 31);
+    Value sum = arith::AddIOp::create(
+        b, k.loc, arith::BitcastOp::create(b, k.loc, k.vecI32, scale[row]),
+        exponent);
+    return arith::BitcastOp::create(b, k.loc, k.vecF32,
+                                    arith::XOrIOp::create(b, k.loc, sum, sign));
   }
   Value constantTable(KernelBuilder &k) {
     return arith::ConstantOp::create(
