@@ -64,7 +64,11 @@ Expected<GramProblem> GramProblem::prepare(const GramOptions &options,
   problem.blas = *library;
   problem.k = k;
   problem.alpha = options.alpha;
-  problem.blas->setThreads(static_cast<int>(resolveThreads(options.threads)));
+  // Small factorisations lose more by waiting for threads than they gain.
+  constexpr int64_t leastParallel = 512;
+  problem.blas->setThreads(
+      k < leastParallel ? 1
+                        : static_cast<int>(resolveThreads(options.threads)));
   std::vector<double> unit;
   for (int64_t j = 0; h && j != k; ++j) {
     double diagonal = h[j * k + j];
