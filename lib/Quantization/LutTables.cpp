@@ -258,7 +258,7 @@ void LutBlock::updateTables(bool rounded) {
     if (group.end == k)
       break;
     // Later groups see what this one gained.
-    std::fill(blockBuffer.begin(), blockBuffer.end(), 0.0f);
+    std::fill_n(blockBuffer.begin(), (group.end - group.begin) * lanes, 0.0f);
     for (int64_t j = group.begin; j != group.end; ++j)
       for (int64_t r = 0; r != count; ++r)
         blockBuffer[(j - group.begin) * lanes + r] = static_cast<float>(
