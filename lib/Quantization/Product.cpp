@@ -364,6 +364,8 @@ ganq::quant::solveProduct(const ProductOptions &options, const float *w,
   // rounded inputs are W (a C + (1 - a) H) (H + noise)^-1.
   std::vector<double> moments = layer.scaleMoments(layer.h, scale);
   std::vector<double> cross = layer.scaleMoments(layer.c, scale);
+  layer.h = {};
+  layer.c = {};
   double alpha = options.grid.alpha;
   std::vector<double> noise = layer.roundingNoise(scale);
   if (options.grid.method == GridMethod::Rtn || moments.empty())
