@@ -73,6 +73,8 @@ static std::optional<runtime::DType> getDType(Type type) {
     return DType::F32;
   if (type.isF64())
     return DType::F64;
+  if (isa<Float8E4M3FNType>(type))
+    return DType::F8E4M3;
   return std::nullopt;
 }
 
