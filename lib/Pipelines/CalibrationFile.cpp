@@ -138,7 +138,7 @@ llvm::Expected<InputStatistics> CalibrationFile::get(StringRef key, int64_t n,
       {"input_scale", {k}},       {"input_shift", {k}},
       {"clip_low", {n, -1}},      {"clip_high", {n, -1}},
       {"compensation_left", {n}}, {"compensation_right", {k}},
-      {"weight_delta", {n, k}}};
+      {"weight_delta", {n, k}},   {"format", {3}}};
   for (const auto &[suffix, shape] : suffixes) {
     auto values = read<float>((key + "." + suffix).str(), shape);
     if (!values)

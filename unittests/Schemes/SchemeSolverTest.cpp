@@ -231,6 +231,10 @@ TEST_F(SchemeSolverTest, UniformLearned) {
   learned["clip_high"] = {1, 2, 3};
   fails("4 learned values of clip_high");
   learned["clip_high"] = {1, 2, 3, 3.5f};
+  learned["format"] = {16, 0, 7};
+  fails("the scheme that was learned, 16 levels, group 0 and 7 activation bits "
+        "(0: none), but got 16, 0 and 8");
+  learned["format"] = {16, 0, 8};
   learned["compensation_left"] = {0, 0, 1, 0};
   learned["compensation_right"] = std::vector<float>(k, 0.125f);
   auto result = solver.quantize(problem, options);

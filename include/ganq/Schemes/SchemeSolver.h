@@ -34,10 +34,11 @@ struct WeightProblem {
   int64_t sampleRows = 0;
   /// What was learned for this weight elsewhere, by suffix: `input_scale` [k],
   /// `input_shift` [k], `clip_low` and `clip_high` [n, groups],
-  /// `compensation_left` [n], `compensation_right` [k], `weight_delta` [n, k];
-  /// empty where there is nothing. The weight to round is (W + weight_delta)
-  /// diag(input_scale) + compensation_left compensation_right^T. Null: nothing
-  /// was learned.
+  /// `compensation_left` [n], `compensation_right` [k], `weight_delta` [n, k],
+  /// `format` [3]: the levels, the group and the activation bits that they are
+  /// for; empty where there is nothing. The weight to round is (W +
+  /// weight_delta) diag(input_scale) + compensation_left compensation_right^T.
+  /// Null: nothing was learned.
   std::function<llvm::ArrayRef<float>(llvm::StringRef suffix)> learned;
 };
 

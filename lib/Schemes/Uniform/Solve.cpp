@@ -7,6 +7,8 @@
 #include "../GridPacker.h"
 #include "ganq/Quantization/Product.h"
 #include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/FormatVariadic.h"
+#include <array>
 
 using namespace mlir;
 using namespace ganq;
@@ -74,7 +76,7 @@ namespace {
 
 /// What was learned for a weight; empty where there is nothing.
 struct Learned {
-  ArrayRef<float> inputScale, inputShift, low, high, left, right, delta;
+  ArrayRef<float> inputScale, inputShift, low, high, left, right, delta, format;
 
   static llvm::Expected<Learned> get(UniformAttr scheme,
                                      const WeightProblem &problem);
@@ -111,9 +113,19 @@ llvm::Expected<Learned> Learned::get(UniformAttr scheme,
         {"clip_high", n * groups, &learned.high},
         {"compensation_left", n, &learned.left},
         {"compensation_right", k, &learned.right},
-        {"weight_delta", n * k, &learned.delta}})
+        {"weight_delta", n * k, &learned.delta},
+        {"format", 3, &learned.format}})
     if (llvm::Error error = take(suffix, size, *values))
       return std::move(error);
+  std::array<float, 3> format = {static_cast<float>(scheme.getLevelCount()),
+                                 static_cast<float>(scheme.getGroup()),
+                                 static_cast<float>(scheme.getActivation())};
+  if (!learned.format.empty() && !llvm::equal(learned.format, format))
+    return makeError(llvm::formatv(
+        "expected the scheme that was learned, {0:f0} levels, group {1:f0} and "
+        "{2:f0} activation bits (0: none), but got {3:f0}, {4:f0} and {5:f0}",
+        learned.format[0], learned.format[1], learned.format[2], format[0],
+        format[1], format[2]));
   if (!any)
     return makeError("expected learned tensors of the weight for the solver "
                      "'learned', but the calibration has none; run the learned "
