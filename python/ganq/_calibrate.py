@@ -50,8 +50,8 @@ def calibrate(
 ):
     """Learns how to round the weights of the ONNX file `model`, block by block, and writes `output`.
 
-    The output, a calibration.safetensors, is for `ganq.compile(..., scheme="uniform",
-    calibration=output, options=["--solver=learned"])` with the same levels, group and activation bits.
+    The output, a calibration.safetensors, is for `ganq.compile(..., scheme=summary["scheme"],
+    solver="learned", calibration=output)`.
 
     tokens: token ids, a 2-D integer array or the path of a `.npy` file.
     bits, levels: levels of a weight (default: 2^bits; 5 with bits=2 is ABQ-LLM's W2*).
@@ -63,7 +63,8 @@ def calibrate(
     (default: up to 5 levels, unless weights are learned).
     weights: learn a change of each weight too, which is most of the gain at 2 and 3 bits; without it this
     is ABQ-LLM's own recipe, and the output is small.
-    epochs: passes over the tokens for each block (default: 20, or 40 for less than 8 levels).
+    epochs: passes over the tokens for each block (default: 5 if weights are learned, else 20; twice that
+    below 8 levels).
     batch: rows of tokens of one step. seed: of their order.
     attention: weight of the loss of attention maps.
     learning_rates: of input scales and shifts, clipping, compensation, and weights (in units of their
@@ -73,7 +74,7 @@ def calibrate(
     device: "cpu", "cuda" or another of PyTorch's names (default: "cuda" where there is one).
     progress: called with (block, blocks, epoch, epochs, loss).
 
-    Returns a summary as a dict. A run that was stopped goes on after its last complete block when it is
+    Returns a summary as a dict; its "scheme" is the compiler's name of the scheme. A run that was stopped goes on after its last complete block when it is
     started again with the same arguments; until it is complete, its tensors are in the folder `<output>.partial`.
     Raises GanqError for what cannot be read, computed or written.
     """
@@ -114,15 +115,14 @@ def _run(args):
         summary = calibrate(options.pop("model"), options.pop("output"), progress=terminal, **options)
     finally:
         terminal.close()
-    if as_json:
-        json.dump(summary, sys.stdout, indent=2)
-        print()
+    print(json.dumps(summary, indent=2) if as_json else summary["scheme"])
 
 
 def add_command(commands):
     """Adds `calibrate` to the subcommands of `ganq`."""
     command = commands.add_parser(
-        "calibrate", help="learn how to round a model's weights (needs ganq[learn])"
+        "calibrate",
+        help="learn how to round a model's weights (needs ganq[learn]); prints the scheme for --scheme",
     )
     command.add_argument("model", help="an .onnx file")
     command.add_argument(
@@ -148,7 +148,9 @@ def add_command(commands):
             help=f"learn {what}",
         )
     command.add_argument(
-        "--epochs", type=int, help="passes over the tokens per block (20; 40 below 8 levels)"
+        "--epochs",
+        type=int,
+        help="passes over the tokens per block (5; 20 without --weights; twice that below 8 levels)",
     )
     command.add_argument("--batch", type=int, default=1, help="rows of tokens per step (1)")
     command.add_argument("--seed", type=int, default=0, help="of the order of the rows (0)")

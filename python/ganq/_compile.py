@@ -16,6 +16,7 @@ def compile(
     bits=4,
     group=None,
     calibration=None,
+    solver=None,
     exclude=None,
     quantize_head=False,
     cpu=None,
@@ -39,10 +40,12 @@ def compile(
     Raises GanqError with the compiler's message; there is then no output file.
     """
     arguments = [os.fspath(model), "-o", os.fspath(output), f"--scheme={scheme}"]
-    if scheme != "none":
+    if scheme != "none" and "<" not in scheme:
         arguments.append(f"--bits={bits}")
         if group is not None:
             arguments.append(f"--group={group}")
+    if solver is not None:
+        arguments.append(f"--solver={solver}")
     if exclude is not None:
         arguments.append(f"--exclude={exclude}")
     if quantize_head:

@@ -253,7 +253,7 @@ def test_rounding_is_the_compilers():
         zero = np.clip(np.rint(-low / scale), 0, levels - 1)
         column = np.arange(10) // (group or 10)
         scale, zero = scale[:, column], zero[:, column]
-        want = (np.clip(np.rint(w / scale) + zero, 0, levels - 1) - zero) * scale
+        want = (np.clip(np.rint(w * (np.float32(1) / scale)) + zero, 0, levels - 1) - zero) * scale
         assert np.array_equal(got.numpy(), want)
         assert all(len(np.unique(row)) <= levels for row in got.numpy()[:, : group or 10])
 
@@ -294,7 +294,11 @@ def test_learning_improves_the_loss_and_the_file_holds_it(tiny, tokens, tmp_path
         "0.down.weight.clip_low": [WIDTH, 3],
         "0.down.weight.clip_high": [WIDTH, 3],
         "0.down.weight.weight_delta": [WIDTH, HIDDEN],
+        "0.down.weight.format": [3],
     }
+    assert tensors["0.down.weight.format"].tolist() == [5, 16, 8]
+    scheme = "uniform<bits = 3, levels = 5, group = 16, activation = 8, smooth = true>"
+    assert summary["scheme"] == metadata["ganq.scheme"] == scheme
     scale = tensors["0.q.weight.input_scale"]
     assert np.array_equal(scale, tensors["0.k.weight.input_scale"]) and (scale > 0).all()
     assert np.array_equal(scale, scale.astype(np.float16))
@@ -399,8 +403,8 @@ def test_the_command(tiny, tokens, tmp_path, capsys):
     output = tmp_path / "c.safetensors"
     arguments = ["calibrate", str(tiny), f"--tokens={tmp_path / 'ids.npy'}", "-o", str(output), "--epochs=1"]
     assert main([*arguments, "--bits=3", "--no-smooth", "--exclude=down"]) == 0
-    assert capsys.readouterr() == ("", "")
-    assert len(read(output)[0]) == 12 * 3
+    assert capsys.readouterr() == ("uniform<bits = 3>\n", "")
+    assert len(read(output)[0]) == 12 * 4
     assert (
         main([*arguments, "--json", "--bits=2", "--levels=5", "--activation-bits=8", "--quantize-head"]) == 0
     )
@@ -409,6 +413,37 @@ def test_the_command(tiny, tokens, tmp_path, capsys):
     assert (summary["blocks"], summary["quantized"], summary["levels"], printed.err) == (2, 15, 5, "")
     assert main([*arguments, "--bits=9"]) == 1
     assert capsys.readouterr().err == "error: expected 1 to 8 bits, but got 9\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(bits=3, group=16),
+        dict(bits=2, levels=5, activation_bits=8),
+        dict(activation_bits=4, weights=False),
+    ],
+)
+def test_the_compiled_model_is_the_learned_one(tokens, tmp_path, options):
+    path = write_model(tmp_path / "m.onnx", bias=True)
+    summary = ganq.calibrate(path, tmp_path / "c", tokens, epochs=2, **options)
+    graph, config = Graph(path), config_of(summary)
+    want = perplexity(graph, tokens, config, read_tensors(tmp_path / "c"), choose_keys(graph))
+    arguments = dict(calibration=tmp_path / "c", solver="learned", scheme=summary["scheme"])
+    try:
+        ganq.compile(path, tmp_path / "m.ganq", **arguments)
+        model = ganq.load(tmp_path / "m.ganq")
+    except ganq.GanqError as error:
+        if not re.match(r"expected (ganq-compile|libganq_runtime.so) in", str(error)):
+            raise
+        pytest.skip(str(error))
+    assert model.perplexity(tokens) == pytest.approx(want, rel=1e-3)
+    assert abs(want / perplexity(graph, tokens) - 1) > 1e-3
+    with pytest.raises(ganq.GanqError, match="scheme that was learned"):
+        ganq.compile(path, tmp_path / "m.ganq", **{**arguments, "scheme": scheme_with(summary, "bits", 6)})
+
+
+def scheme_with(summary, field, value):
+    return re.sub(rf"{field} = \d+(, levels = \d+)?", f"{field} = {value}", summary["scheme"])
 
 
 # A trained model

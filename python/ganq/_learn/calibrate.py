@@ -35,7 +35,8 @@ def _make_config(graph, bits, levels, group, activation_bits, smooth, shift, com
     if shift is None:
         shift = smooth and activation_bits > 0 and any(product.has_bias for product in graph.products)
     _check(not shift or (smooth and activation_bits), "shift with smooth and activation bits", "it without")
-    epochs = (20 if levels >= 8 else 40) if epochs is None else epochs
+    if epochs is None:  # weights can follow few tokens too closely
+        epochs = (5 if rest["weights"] else 20) * (1 if levels >= 8 else 2)
     _check(epochs >= 1, "at least one epoch", epochs)
     _check(rest["batch"] >= 1, "a batch of at least one row", rest["batch"])
     _check(rest["seed"] >= 0, "a seed of at least 0", rest["seed"])
@@ -53,6 +54,19 @@ def _make_config(graph, bits, levels, group, activation_bits, smooth, shift, com
         learning_rates=rates,
         **rest,
     )
+
+
+def scheme_text(config):
+    """The compiler's name of the scheme, for --scheme."""
+    fields = {
+        "bits": (config.levels - 1).bit_length(),
+        "levels": config.levels if config.levels & (config.levels - 1) else 0,
+        "group": config.group,
+        "activation": config.activation_bits,
+    }
+    text = [f"{name} = {value}" for name, value in fields.items() if value]
+    text += [f"{name} = true" for name in ("smooth", "shift") if getattr(config, name)]
+    return f"uniform<{', '.join(text)}>"
 
 
 def choose_keys(graph, exclude=None, quantize_head=False):
@@ -90,6 +104,7 @@ def calibrate_model(path, output, tokens, *, exclude, quantize_head, device, pro
     blocks = graph.blocks(chosen)
     settings = {name: value for name, value in asdict(config).items() if name != "batch"}
     metadata = {"ganq.calibration": "1", "ganq.model": graph.sha256, "ganq.learned": json.dumps(settings)}
+    metadata["ganq.scheme"] = scheme_text(config)
     digest = hashlib.sha256(tokens.tobytes()).hexdigest()
     store = Store(output, metadata, [asdict(config), graph.sha256, tokens.shape, digest, sorted(chosen)])
     resumed = len(store.losses)
@@ -127,6 +142,7 @@ def calibrate_model(path, output, tokens, *, exclude, quantize_head, device, pro
     store.finish()
     return {
         "output": output,
+        "scheme": scheme_text(config),
         "model": path,
         "blocks": len(blocks),
         "resumed_blocks": resumed,

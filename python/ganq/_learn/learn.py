@@ -315,7 +315,10 @@ def learn_block(graph, runner, block, index, streams, targets, config, stored, c
         losses.append(total / sum(len(batch) for batch in runner.batches))
         report(epoch, losses[-1])
     with torch.no_grad():
-        return {key: site.tensors()[0] for key, site in learned.items()}, [losses[0], losses[-1]]
+        # What the compiler checks its scheme against.
+        form = torch.tensor([config.levels, config.group, config.activation_bits])
+        tensors = {key: {**site.tensors()[0], "format": form} for key, site in learned.items()}
+        return tensors, [losses[0], losses[-1]]
 
 
 def apply_stored(graph, products, tensors, config, device):

@@ -53,11 +53,12 @@ def bounds(w, group):
 def round_weight(w, low, high, levels, group):
     """w [n, k] on `levels` evenly spaced levels between low and high, [n, groups] each."""
     top = levels - 1
-    scale = half_through(((high - low).double() / top).float())
+    low, high = low.double(), high.double()
+    scale = half_through(((high - low) / top).float())
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    zero = round_through((-low.double() / scale.double())).float().clamp(0, top)
-    parts, scale, zero = split_groups(w, group), scale.unsqueeze(-1), zero.unsqueeze(-1)
-    codes = (round_through(parts / scale) + zero).clamp(0, top)
+    zero = round_through(-low / scale.double()).float().clamp(0, top).unsqueeze(-1)
+    scale = scale.unsqueeze(-1)
+    codes = (round_through(split_groups(w, group) * (1 / scale)) + zero).clamp(0, top)
     return ((codes - zero) * scale).flatten(1)[:, : w.shape[1]]
 
 
