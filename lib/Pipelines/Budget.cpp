@@ -282,27 +282,6 @@ llvm::Error BudgetSearch::solveCandidates() {
 // Judging
 //===----------------------------------------------------------------------===//
 
-/// The values of a weight that a quantizer has solved.
-static llvm::Expected<std::vector<float>> decode(Quantizer &quantizer,
-                                                 SchemeAttrInterface scheme,
-                                                 StringRef key, int64_t n,
-                                                 int64_t k) {
-  std::vector<std::vector<char>> bytes;
-  for (const SchemeComponent &component : scheme.getComponents(n, k)) {
-    std::vector<char> &all = bytes.emplace_back();
-    if (llvm::Error error = quantizer.readComponent(
-            (key + "." + component.suffix).str(), [&](ArrayRef<char> piece) {
-              all.insert(all.end(), piece.begin(), piece.end());
-              return llvm::Error::success();
-            }))
-      return std::move(error);
-  }
-  std::vector<ArrayRef<char>> components(bytes.begin(), bytes.end());
-  std::vector<float> values(n * k);
-  cast<SchemeSolverInterface>(scheme).decode(n, k, components, values.data());
-  return values;
-}
-
 llvm::Error BudgetSearch::measure() {
   auto tokens = TokenRows::read(options.calibration, "--calibration");
   if (!tokens)
@@ -339,8 +318,8 @@ llvm::Error BudgetSearch::measure() {
              std::make_pair(weight.choices[b].bytes, b);
     });
     size_t base = order[1];
-    auto values = decode(*candidates[base].quantizer, weight.schemes[base],
-                         weight.key, weight.n, weight.k);
+    auto values = candidates[base].quantizer->decode(
+        weight.key, weight.schemes[base], weight.n, weight.k);
     if (!values)
       return values.takeError();
     if (llvm::Error error = (*model)->replace(weight.parameter, *values))

@@ -6,6 +6,8 @@
 
 #include "ganq/Pipelines/Compile.h"
 #include "Errors.h"
+#include "Report.h"
+#include "TrialModel.h"
 #include "ganq/Onnx/Diagnostics.h"
 #include "ganq/Onnx/Import.h"
 #include "ganq/Pipelines/Artifact.h"
@@ -85,6 +87,12 @@ private:
   llvm::Error openWork();
   /// Lets --budget choose the schemes: they become rules.
   llvm::Error searchBudget();
+  /// The weights and levels of a row of some layers.
+  llvm::Expected<json::Array> describeRows(ModuleOp assigned,
+                                           Quantizer &quantizer);
+  /// The perplexity of the output, and of the unquantized model where there is
+  /// another one.
+  llvm::Expected<json::Object> evaluate(ModuleOp assigned);
   std::string fingerprint();
   llvm::Error checkDisk();
 
@@ -185,6 +193,13 @@ llvm::Error Compiler::checkOptions() {
   if (!(options.alpha >= 0 && options.alpha <= 1))
     return makeError("expected --alpha to be between 0 and 1, but got " +
                      llvm::formatv("{0}", options.alpha).str());
+  for (const std::string &path : options.reports)
+    if (llvm::Error error = checkReportPath(path))
+      return error;
+  if (options.compileTo &&
+      (!options.reports.empty() || !options.evaluate.empty()))
+    return makeError("expected --report and --evaluate without --compile-to, "
+                     "as they are about compiled models");
   if (options.budget != 0)
     if (llvm::Error error = BudgetSearch::check(options, &context))
       return error;
@@ -404,6 +419,77 @@ void Compiler::dropUnusedWork() {
   fs::remove_directories(work);
 }
 
+llvm::Expected<json::Array> Compiler::describeRows(ModuleOp assigned,
+                                                   Quantizer &quantizer) {
+  // By error: the greatest, the middle one and the least.
+  json::Array report = quantizer.report();
+  std::vector<std::pair<double, StringRef>> order;
+  for (const json::Value &value : report)
+    order.emplace_back(
+        value.getAsObject()->getNumber("relative_error").value_or(0),
+        *value.getAsObject()->getString("name"));
+  llvm::sort(order);
+  json::Array result;
+  llvm::StringSet<> seen;
+  for (auto [rank, index] :
+       {std::pair<StringRef, size_t>{"Worst", order.size() - 1},
+        {"Median", order.size() / 2},
+        {"Best", 0}}) {
+    StringRef key = order[index].second;
+    if (!seen.insert(key).second)
+      continue;
+    ParameterOp parameter;
+    assigned.walk([&](ParameterOp op) {
+      auto type = dyn_cast<RankedTensorType>(op.getType());
+      if (op.getKey() == key && type && type.getEncoding())
+        parameter = op;
+    });
+    auto type = cast<RankedTensorType>(parameter.getType());
+    auto scheme = cast<SchemeAttrInterface>(type.getEncoding());
+    int64_t n = type.getDimSize(0), k = type.getDimSize(1), row = n / 2;
+    auto decoded = quantizer.decode(key, scheme, n, k);
+    if (!decoded)
+      return decoded.takeError();
+    std::vector<float> values(k);
+    if (llvm::Error error = store->readRows(parameter, row, 1, values.data()))
+      return std::move(error);
+    json::Object described =
+        describeRow(values, ArrayRef(*decoded).slice(row * k, k));
+    described["rank"] = rank;
+    described["name"] = key;
+    described["scheme"] = getSchemeText(scheme);
+    described["row"] = row;
+    result.push_back(std::move(described));
+  }
+  return result;
+}
+
+llvm::Expected<json::Object> Compiler::evaluate(ModuleOp assigned) {
+  auto tokens = TokenRows::read(options.evaluate, "--evaluate");
+  if (!tokens)
+    return tokens.takeError();
+  auto model = runtime::Model::open(options.output);
+  if (!model.ok())
+    return makeError(model.status().message());
+  auto after = getPerplexity(*model, *tokens);
+  if (!after)
+    return makeError("--evaluate: " + llvm::toString(after.takeError()));
+  json::Object result{{"tokens", tokens->rows * (tokens->columns - 1)},
+                      {"perplexity", *after}};
+  if (!assigned)
+    return result;
+  auto trial = TrialModel::build(assigned, options.phases, *store,
+                                 work + "/reference.ganq");
+  if (!trial)
+    return trial.takeError();
+  auto before = (*trial)->getPerplexity(*tokens);
+  if (!before)
+    return before.takeError();
+  result["reference_perplexity"] = *before;
+  result["reference_bits"] = (*trial)->getBitsPerWeight();
+  return result;
+}
+
 llvm::Expected<json::Object> Compiler::compile() {
   if (llvm::Error error = checkOptions())
     return std::move(error);
@@ -494,6 +580,21 @@ llvm::Expected<json::Object> Compiler::compile() {
   if (!bytes)
     return bytes.takeError();
   lap("code");
+  json::Array rows;
+  if (quantizer && !options.reports.empty()) {
+    auto described = describeRows(*assigned, *quantizer);
+    if (!described)
+      return described.takeError();
+    rows = std::move(*described);
+  }
+  std::optional<json::Object> evaluation;
+  if (!options.evaluate.empty()) {
+    auto evaluated = evaluate(assigned ? *assigned : ModuleOp());
+    if (!evaluated)
+      return evaluated.takeError();
+    evaluation = std::move(*evaluated);
+    lap("evaluate");
+  }
   if (quantizes && !options.keepWork) {
     fs::unlockFile(lockDescriptor);
     fs::remove_directories(work);
@@ -501,13 +602,23 @@ llvm::Expected<json::Object> Compiler::compile() {
   progress.note(llvm::formatv("wrote {0}: {1} KiB", options.output,
                               (*bytes + 1023) / 1024)
                     .str());
-  json::Object summary{{"output", options.output},
+  json::Object summary{{"model", options.model},
+                       {"output", options.output},
                        {"bytes", *bytes},
                        {"bits_per_weight", bitsPerWeight},
                        {"weights", std::move(report)},
                        {"seconds", std::move(seconds)}};
   if (budget)
     summary["budget"] = std::move(*budget);
+  if (evaluation)
+    summary["evaluation"] = std::move(*evaluation);
+  if (options.reports.empty())
+    return summary;
+  json::Object whole = summary;
+  whole["rows"] = std::move(rows);
+  for (const std::string &path : options.reports)
+    if (llvm::Error error = writeReport(path, whole))
+      return std::move(error);
   return summary;
 }
 

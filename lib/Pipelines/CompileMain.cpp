@@ -122,6 +122,15 @@ static cl::opt<std::string> candidates(
     cl::desc("Schemes that --budget chooses from (--scheme, else lut, with 2 "
              "to 6 bits)"),
     cl::value_desc("scheme;..."), cl::cat(category));
+static cl::opt<std::string>
+    evaluate("evaluate",
+             cl::desc("Token ids to judge the model on, before and after: the "
+                      "perplexities are in --json and --report"),
+             cl::value_desc("ids.npy"), cl::cat(category));
+static cl::list<std::string>
+    reports("report",
+            cl::desc("Describe the result in a file (may be repeated)"),
+            cl::value_desc("file.html|file.json"), cl::cat(category));
 static cl::opt<std::string> target("target", cl::desc("Target: cpu (default)"),
                                    cl::init("cpu"), cl::cat(category));
 static cl::opt<std::string>
@@ -173,6 +182,8 @@ EXAMPLES:
     ganq-compile model.onnx -o model.ganq --scheme=lut --rules=rules.yaml --calibration=ids.npy
   The best mixture of schemes that takes 3.25 bits per weight:
     ganq-compile model.onnx -o model.ganq --budget=3.25 --calibration=ids.npy
+  Say what that did to each weight and to the perplexity on other text:
+    ganq-compile model.onnx -o model.ganq --scheme=lut --bits=3 --calibration=ids.npy --evaluate=test.npy --report=model.html
   See the model after its ops have been named:
     ganq-compile model.onnx -o model.mlir --compile-to=raise
 )");
@@ -227,6 +238,8 @@ int ganq::compileMain(int argc, char **argv) {
                                                 option->getValue());
   options.phases.rules = rules;
   options.candidates = candidates;
+  options.evaluate = evaluate;
+  options.reports.assign(reports.begin(), reports.end());
   options.phases.exclude = exclude;
   options.phases.quantizeHead = quantizeHead;
   options.phases.cpu = cpu;

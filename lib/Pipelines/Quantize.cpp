@@ -259,6 +259,25 @@ Quantizer::readComponent(StringRef key,
   return makeError("internal error: unknown weight '" + name + "'");
 }
 
+llvm::Expected<std::vector<float>> Quantizer::decode(StringRef key,
+                                                     SchemeAttrInterface scheme,
+                                                     int64_t n, int64_t k) {
+  std::vector<std::vector<char>> bytes;
+  for (const SchemeComponent &component : scheme.getComponents(n, k)) {
+    std::vector<char> &all = bytes.emplace_back();
+    if (llvm::Error error = readComponent(
+            (key + "." + component.suffix).str(), [&](ArrayRef<char> piece) {
+              all.insert(all.end(), piece.begin(), piece.end());
+              return llvm::Error::success();
+            }))
+      return std::move(error);
+  }
+  std::vector<ArrayRef<char>> components(bytes.begin(), bytes.end());
+  std::vector<float> values(n * k);
+  cast<SchemeSolverInterface>(scheme).decode(n, k, components, values.data());
+  return values;
+}
+
 llvm::json::Array Quantizer::report() const {
   llvm::json::Array array;
   for (const Weight &weight : weights) {
@@ -266,6 +285,13 @@ llvm::json::Array Quantizer::report() const {
                              {"scheme", weight.scheme.getShortName()},
                              {"shape", llvm::json::Array{weight.n, weight.k}},
                              {"relative_error", weight.error}};
+    int64_t bytes = 0;
+    for (const SchemeComponent &component :
+         weight.scheme.getComponents(weight.n, weight.k))
+      bytes += component.type.getNumElements() *
+               component.type.getElementTypeBitWidth() / 8;
+    entry["bytes"] = bytes;
+    entry["bits"] = static_cast<int64_t>(weight.scheme.getCodeBits());
     if (!weight.note.empty())
       entry["note"] = weight.note;
     array.push_back(std::move(entry));

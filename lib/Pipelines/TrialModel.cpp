@@ -194,6 +194,10 @@ ganq::getPerplexity(const std::shared_ptr<runtime::Model> &model,
   return result->perplexity();
 }
 
+double TrialModel::getBitsPerWeight() const {
+  return model->manifest().bitsPerWeight.value_or(0);
+}
+
 llvm::Expected<double> TrialModel::getPerplexity(const TokenRows &rows) {
   return ganq::getPerplexity(model, rows);
 }

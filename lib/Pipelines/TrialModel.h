@@ -50,6 +50,8 @@ public:
   /// Takes the weight's own values again.
   llvm::Error restore(ParameterOp weight);
 
+  /// Bits of one weight of a product in the model's own precision.
+  double getBitsPerWeight() const;
   /// The perplexity on rows of tokens.
   llvm::Expected<double> getPerplexity(const TokenRows &tokens);
 

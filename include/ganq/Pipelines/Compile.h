@@ -39,6 +39,10 @@ struct CompileOptions {
   /// Texts of schemes for the search, separated by `;`; empty: the phase
   /// options' scheme (none: lut) with 2 to 6 bits.
   std::string candidates;
+  /// Files to describe the result in, `.html` or `.json`.
+  std::vector<std::string> reports;
+  /// Tokens to judge the model on before and after: an integer `.npy` of rows.
+  std::string evaluate;
   /// Bytes that Gram matrices may take at a time.
   int64_t gramMemory = int64_t(1) << 30;
   bool keepWork = false; ///< Keep `<output>.work`.

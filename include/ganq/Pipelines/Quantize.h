@@ -41,6 +41,10 @@ public:
   readComponent(llvm::StringRef key,
                 llvm::function_ref<llvm::Error(llvm::ArrayRef<char>)> sink);
 
+  /// The values that a solved [n, k] weight stands for, row-major.
+  llvm::Expected<std::vector<float>>
+  decode(llvm::StringRef key, SchemeAttrInterface scheme, int64_t n, int64_t k);
+
   /// Per weight: name, scheme, relative error, note.
   llvm::json::Array report() const;
 
