@@ -31,26 +31,32 @@ LogicalResult ExternalAttr::verify(function_ref<InFlightDiagnostic()> emitError,
 LogicalResult
 PackedRowsAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                        unsigned bits, int64_t rows, int64_t columns,
-                       int64_t stride, bool codes, DenseElementsAttr value) {
+                       int64_t stride, unsigned flip, bool codes,
+                       DenseElementsAttr value) {
   if (bits != 2 && bits != 4 && (bits % 8 != 0 || bits == 0 || bits > 64))
     return emitError() << "expected bits to be 2, 4 or those of whole bytes, "
                           "but got "
                        << bits;
   // Bounds that keep the product below 2^63.
-  constexpr int64_t kMost = int64_t(1) << 40;
-  if (rows <= 0 || columns <= 0 || columns > kMost || rows > kMost ||
-      stride > kMost || stride * 8 < columns * bits)
+  constexpr int64_t kMostRows = int64_t(1) << 30, kMostBits = int64_t(1) << 32;
+  int64_t unit = std::min(bits, 8u);
+  if (rows <= 0 || columns <= 0 || rows > kMostRows || columns > kMostRows ||
+      stride > kMostBits || stride % unit != 0 || stride < columns * bits)
     return emitError()
            << "expected rows and columns to be positive and rows to "
               "fit their stride, but got "
-           << rows << " rows of " << columns << " in " << stride << " bytes";
+           << rows << " rows of " << columns << " in " << stride << " bits";
+  if (flip != 0 && (bits > 8 || flip >= 1u << bits))
+    return emitError() << "expected flip to have " << bits << " bits, but got "
+                       << flip;
+  int64_t bytes = llvm::divideCeil(rows * stride, 8);
   if (value && (!value.getElementType().isIntOrFloat() ||
                 value.getElementType().getIntOrFloatBitWidth() % 8 != 0 ||
                 value.getNumElements() *
                         value.getElementType().getIntOrFloatBitWidth() !=
-                    rows * stride * 8))
-    return emitError() << "expected a value of " << rows * stride
-                       << " bytes, but got " << value.getType();
+                    bytes * 8))
+    return emitError() << "expected a value of " << bytes << " bytes, but got "
+                       << value.getType();
   return success();
 }
 

@@ -77,7 +77,7 @@ llvm::Expected<ArrayRef<char>> ParameterStore::getBytes(ParameterOp parameter) {
   auto type = cast<ShapedType>(parameter.getType());
   int64_t expected = type.getNumElements() * elementBytes(type);
   if (PackedRowsAttr rows = parameter.getPackedRowsAttr())
-    expected = rows.getRows() * rows.getStride();
+    expected = rows.getBytes();
   else if (unsigned bits = packedBits(type))
     expected = llvm::divideCeil(type.getNumElements() * bits, 8);
   if (source.getLength() != expected)
@@ -158,11 +158,11 @@ llvm::Error ParameterStore::readRows(ParameterOp parameter, int64_t first,
 /// Greatest size of what a sink gets.
 static constexpr int64_t kPiece = 16 << 20;
 
-/// Element `column` of a row of packed elements of less than a byte.
-static uint8_t unpack(const char *row, int64_t column, unsigned bits) {
+/// Element `index` of packed elements of at most a byte.
+static uint8_t unpack(ArrayRef<char> bytes, int64_t index, unsigned bits) {
   unsigned perByte = 8 / bits;
-  auto byte = static_cast<unsigned char>(row[column / perByte]);
-  return static_cast<uint8_t>(byte >> (column % perByte * bits) &
+  auto byte = static_cast<unsigned char>(bytes[index / perByte]);
+  return static_cast<uint8_t>(byte >> (index % perByte * bits) &
                               ((1u << bits) - 1));
 }
 
@@ -170,24 +170,23 @@ static uint8_t unpack(const char *row, int64_t column, unsigned bits) {
 static llvm::Error
 streamRows(ShapedType type, PackedRowsAttr rows, ArrayRef<char> bytes,
            llvm::function_ref<llvm::Error(ArrayRef<char>)> sink) {
+  std::vector<char> filled;
+  if (rows.getValue() && rows.getValue().isSplat()) {
+    filled.resize(rows.getBytes());
+    for (size_t i = 0; i < filled.size(); ++i)
+      filled[i] = bytes[i % bytes.size()];
+    bytes = filled;
+  }
   unsigned bits = rows.getBits();
   int64_t count = rows.getRows(), columns = rows.getColumns();
   int64_t size = elementBytes(type);
-  bool isSplat = rows.getValue() && rows.getValue().isSplat();
-  std::string splat;
-  if (isSplat) {
-    while (static_cast<int64_t>(splat.size()) < rows.getStride())
-      splat.append(bytes.data(), bytes.size());
-  }
-  auto getRow = [&](int64_t row) {
-    return isSplat ? splat.data() : bytes.data() + row * rows.getStride();
-  };
-  CodeLayout whole(rows.getCodes() ? bits : 1, count, columns);
-  int64_t rowBytes = rows.getCodes()
-                         ? whole.getTileBytes() / CodeLayout::kRowTile
-                         : columns * size;
-  int64_t total = rows.getCodes() ? whole.getRowTiles() * CodeLayout::kRowTile
-                                  : type.getDimSize(0);
+  bool isCodes = rows.getCodes();
+  unsigned codeBits = isCodes ? bits : 1;
+  CodeLayout whole(codeBits, count, columns);
+  int64_t rowBytes =
+      isCodes ? whole.getTileBytes() / CodeLayout::kRowTile : columns * size;
+  int64_t total =
+      isCodes ? whole.getRowTiles() * CodeLayout::kRowTile : type.getDimSize(0);
   int64_t step = llvm::alignTo(std::max<int64_t>(1, kPiece / rowBytes),
                                CodeLayout::kRowTile);
   std::vector<uint8_t> values(columns);
@@ -195,21 +194,21 @@ streamRows(ShapedType type, PackedRowsAttr rows, ArrayRef<char> bytes,
   for (int64_t first = 0; first < total; first += step) {
     int64_t end = std::min(first + step, total);
     piece.assign((end - first) * rowBytes, 0);
-    CodeLayout layout(rows.getCodes() ? bits : 1, end - first, columns);
+    CodeLayout layout(codeBits, end - first, columns);
     auto *codes = reinterpret_cast<uint8_t *>(piece.data());
     for (int64_t row = first; row < std::min(end, count); ++row) {
-      const char *from = getRow(row);
       char *to = piece.data() + (row - first) * rowBytes;
-      if (!rows.getCodes() && bits >= 8) {
-        int64_t width = bits / 8;
+      if (bits > 8) {
+        const char *from = bytes.data() + row * rows.getStride() / 8;
         for (int64_t k = 0; k < columns; ++k)
-          std::memcpy(to + k * size, from + k * width, width);
+          std::memcpy(to + k * size, from + k * bits / 8, bits / 8);
         continue;
       }
+      int64_t start = row * rows.getStride() / bits;
       for (int64_t k = 0; k < columns; ++k)
-        values[k] =
-            bits == 8 ? static_cast<uint8_t>(from[k]) : unpack(from, k, bits);
-      if (rows.getCodes()) {
+        values[k] = static_cast<uint8_t>(unpack(bytes, start + k, bits) ^
+                                         rows.getFlip());
+      if (isCodes) {
         layout.insertRow(codes, row - first, values.data(), columns);
         continue;
       }
@@ -242,7 +241,7 @@ ParameterStore::stream(ParameterOp parameter,
       piece.resize(std::min(kPiece, count - first));
       for (auto [i, element] : llvm::enumerate(piece))
         element = static_cast<char>(
-            unpack(bytes->data(), first + static_cast<int64_t>(i), bits));
+            unpack(*bytes, first + static_cast<int64_t>(i), bits));
       if (llvm::Error error = sink(piece))
         return error;
     }

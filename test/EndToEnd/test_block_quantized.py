@@ -39,8 +39,11 @@ def check(folder, rows, k, dtype=np.float32, rtol=2e-5, atol=2e-4):
     run_tool("ganq-compile", model, "-o", folder / "m.ganq")
     run_tool("ganq-run", folder / "m.ganq", f"--inputs={folder / 'a.npy'}",
              f"--outputs={folder}")
+    # Its optimizer rounds activations to 8 bits.
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     expected = onnxruntime.InferenceSession(
-        model, providers=["CPUExecutionProvider"]
+        model, options, providers=["CPUExecutionProvider"]
     ).run(None, {"A": a})[0]
     np.testing.assert_allclose(np.load(folder / "Y.npy"), expected, rtol=rtol, atol=atol)
     return run_tool("ganq-run", folder / "m.ganq", "--inspect").stdout
@@ -109,3 +112,37 @@ def test_wrong_sizes_are_refused(tmp_path):
     assert run.returncode == 1
     assert "expected operand 2 to have 8 elements" in run.stderr
     assert not (tmp_path / "m.ganq").exists()
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("block", [0, 16, 32])
+@pytest.mark.parametrize("kind", [TensorProto.INT4, TensorProto.UINT4, TensorProto.INT8, TensorProto.UINT8])
+def test_dequantized_weights_are_packed(tmp_path, kind, block, zeros):
+    """MatMul(A, Transpose(DequantizeLinear(B))), with 3 blocks or a scale per row."""
+    n, k, random = 37, 96, np.random.default_rng(kind)
+    signed, bits = kind in (TensorProto.INT4, TensorProto.INT8), 4 if "4" in TensorProto.DataType.Name(kind) else 8
+    low = -(1 << (bits - 1)) if signed else 0
+    shape = (n, k // block) if block else (n,)
+
+    def codes(name, size):
+        values = random.integers(low, low + (1 << bits), size).astype(np.uint8).flatten()
+        if bits == 4:
+            values = np.append(values, [0] * (values.size % 2)).astype(np.uint8) & 15
+            values = values[::2] | values[1::2] << 4
+        return helper.make_tensor(name, kind, size, values.tobytes(), raw=True)
+
+    inputs = [codes("B", (n, k)), onnx.numpy_helper.from_array(random.uniform(0.1, 1, shape).astype(np.float32), "s")]
+    if zeros:
+        inputs.append(codes("z", shape))
+    options = {"axis": 1, "block_size": block} if block else {"axis": 0}
+    nodes = [
+        helper.make_node("DequantizeLinear", [t.name for t in inputs], ["W"], **options),
+        helper.make_node("Transpose", ["W"], ["WT"], perm=[1, 0]),
+        helper.make_node("MatMul", ["A", "WT"], ["Y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, size]) for name, size in [("A", k), ("Y", n)]]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], inputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, tmp_path / "m.onnx")
+    scheme = f"uniform{bits}" + (f"g{block}" if block else "")
+    assert scheme in check(tmp_path, 3, k, atol=2e-3 if bits == 4 else 5e-2)

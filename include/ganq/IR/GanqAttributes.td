@@ -37,24 +37,31 @@ def Ganq_PackedRowsAttr : Ganq_Attr<"PackedRows", "packed_rows"> {
   let summary = "Rows of packed elements that are rearranged when stored";
   let description = [{
     How the bytes of an imported quantized weight become a component of a
-    scheme: they are `rows` rows of `stride` bytes with `columns` elements of
-    `bits` bits, the first one in the low bits. With `codes` they are stored in
-    the lane order of `CodeLayout`; without, each element becomes an element of
-    the parameter's type, and rows are added up to its first dimension, with
-    zeros. `value` holds the bytes when the model has them inline.
+    scheme: they are `rows` rows, one every `stride` bits, with `columns`
+    elements of `bits` bits, the first one in the low bits of its byte. Integers
+    are xor-ed with `flip`, which makes signed ones unsigned with their middle
+    in the middle. With `codes` they are stored in the lane order of
+    `CodeLayout`; without, each element becomes an element of the parameter's
+    type, and rows are added up to its first dimension, with zeros. `value`
+    holds the bytes when the model has them inline.
 
     Constraints: (packed-rows-bits) bits is 2, 4 or a multiple of 8;
-    (packed-rows-stride) a row fits its stride; (packed-rows-value) the value
-    has rows x stride bytes.
+    (packed-rows-stride) a row fits its stride, a multiple of the bits, of 8
+    from 8 on; (packed-rows-value) the value has as many bytes as the rows.
 
     ```mlir
-    #ganq.packed_rows<bits = 4, rows = 64, columns = 128, stride = 64,
+    #ganq.packed_rows<bits = 4, rows = 64, columns = 128, stride = 512,
                       codes = true>
     ```
   }];
   let parameters = (ins "unsigned":$bits, "int64_t":$rows, "int64_t":$columns,
-      "int64_t":$stride, DefaultValuedParameter<"bool", "false">:$codes,
+      "int64_t":$stride, DefaultValuedParameter<"unsigned", "0">:$flip,
+      DefaultValuedParameter<"bool", "false">:$codes,
       OptionalParameter<"::mlir::DenseElementsAttr">:$value);
+  let extraClassDeclaration = [{
+    /// Bytes of all rows.
+    int64_t getBytes() const { return (getRows() * getStride() + 7) / 8; }
+  }];
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
 }
