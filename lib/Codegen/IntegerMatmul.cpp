@@ -492,13 +492,8 @@ private:
     int64_t all = llvm::alignTo(p.columns, unit);
     return std::min(all, std::max<int64_t>(1, kDecodedColumns / unit) * unit);
   }
-  /// Rows of x that are multiplied at a time. The sums of groups take as many
-  /// registers as those of products.
-  int64_t getDecodedRows() const {
-    if (!k.avx512)
-      return 1;
-    return p.group ? 2 : 4;
-  }
+  /// Rows of x that are multiplied at a time.
+  int64_t getDecodedRows() const { return k.avx512 ? 4 : 1; }
 
   void makeScratch(bool decodes) {
     int64_t rows =
@@ -522,10 +517,19 @@ private:
       inParts(getDecodedColumns(), {},
               [&](Value index, int64_t size, ValueRange) {
                 decodeBlock(index, size);
-                forRowBlocks(count, known, getDecodedRows(),
-                             [&](Value row, int64_t rowCount) {
-                               multiply(first, row, rowCount, index, size);
-                             });
+                // Group by group: all sums together exceed the registers.
+                auto multiplyPart = [&](Value part, int64_t columnCount) {
+                  forRowBlocks(count, known, getDecodedRows(),
+                               [&](Value row, int64_t rowCount) {
+                                 multiply(first, row, rowCount, index, part,
+                                          columnCount);
+                               });
+                };
+                int64_t part = p.group ? p.group : size;
+                k.loop(k.index(0), k.index(size / part), 1,
+                       [&](Value number) { multiplyPart(number, part); });
+                if (size % part)
+                  multiplyPart(k.index(size / part), size % part);
                 return Values();
               });
       k.loop(k.index(0), count, 1,
@@ -577,89 +581,83 @@ private:
     });
   }
 
-  /// Adds the products of `count` rows with the decoded block to their sums.
-  /// Row `place` of the sums is row `first` + `place` of x.
+  /// Adds the products of `count` rows with `size` columns of the decoded block
+  /// to their sums: all columns, or those of group `part`. Row `place` of the
+  /// sums is row `first` + `place` of x.
   void multiply(Value first, Value place, int64_t count, Value index,
-                int64_t size) {
+                Value part, int64_t size) {
     int64_t blockColumns = getDecodedColumns();
     Value at = k.add(k.mul(index, blockColumns), record.getCodesOffset());
-    Values rows;
+    int64_t chunks = llvm::divideCeil(size, kLanes);
+    auto where = [&](int64_t i, int64_t t) {
+      return Values{k.add(place, i), k.index(t)};
+    };
+    Values rows, products(count * kTiles, k.splatInt(0));
     for (int64_t i = 0; i < count; ++i)
       rows.push_back(k.add(k.add(first, place), i));
     if (!p.group) {
-      Values totals;
       for (int64_t i = 0; i < count; ++i)
         for (int64_t t = 0; t < kTiles; ++t)
-          totals.push_back(loadScratch(sums, {k.add(place, i), k.index(t)}));
-      totals = dotDecodedChunks(rows, at, k.index(0),
-                                llvm::divideCeil(size, kLanes), totals);
+          products[i * kTiles + t] = loadScratch(sums, where(i, t));
+      products = dotDecodedChunks(rows, at, k.index(0), chunks, products);
       for (int64_t i = 0; i < count; ++i)
         for (int64_t t = 0; t < kTiles; ++t)
-          storeScratch(totals[i * kTiles + t], sums,
-                       {k.add(place, i), k.index(t)});
+          storeScratch(products[i * kTiles + t], sums, where(i, t));
       return;
     }
-    Values inputZeros;
-    for (Value row : rows)
-      inputZeros.push_back(loadInputZero(row));
-    auto multiplyGroup = [&](Value number, int64_t columnCount) {
-      Values products =
-          dotDecodedChunks(rows, at, k.mul(number, p.group / kLanes),
-                           llvm::divideCeil(columnCount, kLanes),
-                           Values(count * kTiles, k.splatInt(0)));
-      Value position = k.add(k.mul(index, blockColumns / p.group), number);
-      for (int64_t t = 0; t < kTiles; ++t) {
-        auto part = [&](int64_t i) {
-          return loadScratch(groups, {number, k.index(t), k.index(i)});
-        };
-        Group group{part(0), part(1), part(2)};
-        for (int64_t i = 0; i < count; ++i) {
-          Values where{k.add(place, i), k.index(t)};
-          storeScratch(closeGroup(group, position, rows[i], inputZeros[i],
-                                  products[i * kTiles + t],
-                                  loadScratch(sums, where)),
-                       sums, where);
-        }
-      }
-    };
-    k.loop(k.index(0), k.index(size / p.group), 1,
-           [&](Value number) { multiplyGroup(number, p.group); });
-    if (size % p.group)
-      multiplyGroup(k.index(size / p.group), size % p.group);
+    products = dotDecodedChunks(rows, at, k.mul(part, p.group / kLanes), chunks,
+                                products);
+    Value number = k.add(k.mul(index, blockColumns / p.group), part);
+    for (int64_t t = 0; t < kTiles; ++t) {
+      auto load = [&](int64_t i) {
+        return loadScratch(groups, {part, k.index(t), k.index(i)});
+      };
+      Group group{load(0), load(1), load(2)};
+      for (int64_t i = 0; i < count; ++i)
+        storeScratch(closeGroup(group, number, rows[i], loadInputZero(rows[i]),
+                                products[i * kTiles + t],
+                                loadScratch(sums, where(i, t))),
+                     sums, where(i, t));
+    }
   }
 
   /// `count` decoded chunks from `first` on with the inputs from byte `at` on.
   Values dotDecodedChunks(ArrayRef<Value> rows, Value at, Value first,
                           int64_t count, Values totals) {
-    int64_t run = b.target.vnni ? 2 : std::min<int64_t>(4, b.getRun());
-    auto dotRun = [&](Value offset, int64_t length, ValueRange carried) {
-      Values results(carried);
+    // Chunks whose products are added up before they are widened.
+    int64_t run = b.target.vnni ? 1 : std::min<int64_t>(4, b.getRun());
+    auto dotRun = [&](Value place, int64_t length, Values &results) {
       Values weights[kTiles], inputs;
       for (int64_t t = 0; t < kTiles; ++t)
         for (int64_t i = 0; i < length; ++i)
-          weights[t].push_back(loadScratch(
-              decoded, {k.add(k.add(first, offset), i), k.index(t)}));
+          weights[t].push_back(
+              loadScratch(decoded, {k.add(place, i), k.index(t)}));
       for (auto [r, row] : llvm::enumerate(rows)) {
         inputs.clear();
         for (int64_t i = 0; i < length; ++i)
           inputs.push_back(b.loadInputs(
-              in.x, row,
-              k.add(at, k.mul(k.add(k.add(first, offset), i), kLanes))));
+              in.x, row, k.add(at, k.mul(k.add(place, i), kLanes))));
         for (int64_t t = 0; t < kTiles; ++t) {
           Value &sum = results[r * kTiles + t];
           sum = b.dot(sum, weights[t], inputs);
         }
       }
+    };
+    auto dotRuns = [&](Value offset, int64_t length, ValueRange carried) {
+      Values results(carried);
+      for (int64_t i = 0; i < length; i += run)
+        dotRun(k.add(k.add(first, offset), i), std::min(run, length - i),
+               results);
       return results;
     };
-    int64_t full = count / run * run;
+    int64_t size = std::max<int64_t>(run, 2), full = count / size * size;
     if (full)
-      totals = k.loop(k.index(0), k.index(full), run, totals,
+      totals = k.loop(k.index(0), k.index(full), size, totals,
                       [&](Value offset, ValueRange carried) {
-                        return dotRun(offset, run, carried);
+                        return dotRuns(offset, size, carried);
                       });
     if (count > full)
-      totals = dotRun(k.index(full), count - full, totals);
+      totals = dotRuns(k.index(full), count - full, totals);
     return totals;
   }
 
