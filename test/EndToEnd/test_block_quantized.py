@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import run_tool
+from conftest import DEMO, run_tool
 from onnx import TensorProto, helper
 
 
@@ -146,3 +146,51 @@ def test_dequantized_weights_are_packed(tmp_path, kind, block, zeros):
     onnx.save(model, tmp_path / "m.onnx")
     scheme = f"uniform{bits}" + (f"g{block}" if block else "")
     assert scheme in check(tmp_path, 3, k, atol=2e-3 if bits == 4 else 5e-2)
+
+
+def to_nbits(model, block):
+    """Every product with a constant [K, N] weight as a 4-bit MatMulNBits, rounded to nearest."""
+    weights = {t.name: t for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "MatMul" or node.input[1] not in weights:
+            continue
+        name = node.input[1]
+        w = onnx.numpy_helper.to_array(weights[name]).T
+        n, k = w.shape
+        groups = np.pad(w, [(0, 0), (0, -k % block)]).reshape(n, -1, block)
+        scale = np.maximum(np.abs(groups).max(-1, keepdims=True) / 7, 1e-8).astype(np.float32)
+        codes = (np.clip(np.rint(groups / scale), -8, 7) + 8).astype(np.uint8)
+        packed = codes[..., ::2] | codes[..., 1::2] << 4
+        for suffix, value in [("_codes", packed), ("_scales", scale.reshape(n, -1))]:
+            model.graph.initializer.append(onnx.numpy_helper.from_array(value, name + suffix))
+        del node.input[1:]
+        node.input.extend([name + "_codes", name + "_scales"])
+        node.op_type, node.domain = "MatMulNBits", "com.microsoft"
+        for key, value in {"K": k, "N": n, "bits": 4, "block_size": block}.items():
+            node.attribute.append(helper.make_attribute(key, value))
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [t for t in model.graph.initializer if t.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def test_language_model_of_nbits(tmp_path):
+    """A whole model: the same logits as ONNX Runtime, and text with the cache."""
+    model = onnx.load(DEMO / "model.onnx")
+    to_nbits(model, 32)
+    onnx.save(model, tmp_path / "m.onnx")
+    compiled = tmp_path / "m.ganq"
+    run_tool("ganq-compile", tmp_path / "m.onnx", "-o", compiled)
+    assert "uniform4g32" in run_tool("ganq-run", compiled, "--inspect").stdout
+    tokens = np.random.default_rng(7).integers(3, 200, (1, 40))
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    name, kind = session.get_inputs()[0].name, session.get_inputs()[0].type
+    tokens = tokens.astype(np.int32 if "int32" in kind else np.int64)
+    expected = session.run(None, {name: tokens})[0]
+    np.save(tmp_path / "t.npy", tokens)
+    run_tool("ganq-run", compiled, f"--inputs={tmp_path / 't.npy'}", f"--outputs={tmp_path}")
+    output = session.get_outputs()[0].name
+    np.testing.assert_allclose(np.load(tmp_path / f"{output}.npy"), expected, rtol=1e-3, atol=2e-3)
+    first = run_tool("ganq-run", compiled, f"--tokens={tmp_path / 't.npy'}", "--generate=1").stdout
+    assert int(first.split()[-1]) == int(expected[0, -1].argmax())
