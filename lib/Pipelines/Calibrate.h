@@ -21,15 +21,22 @@ namespace ganq {
 /// Rows of a layer's input that are kept as they are.
 constexpr int64_t kSampleRows = 512;
 
-/// The rows first, first + step, ... of `total` rows that make up a sample of
-/// at most kSampleRows evenly spaced ones.
+/// A sample of at most kSampleRows of `total` rows: one of each of as many
+/// equal parts, at a place that does not repeat with the length of a sequence.
 class SampleRows {
 public:
   explicit SampleRows(int64_t total)
       : total(total), count(std::min(total, kSampleRows)) {}
   int64_t getCount() const { return count; }
-  /// The row that is sample `index`.
-  int64_t getRow(int64_t index) const { return index * total / count; }
+  /// The row that is sample `index`; it grows with the index.
+  int64_t getRow(int64_t index) const {
+    int64_t begin = index * total / count, end = (index + 1) * total / count;
+    // A hash of the index (splitmix64).
+    uint64_t spread = static_cast<uint64_t>(index) * 0x9E3779B97F4A7C15u;
+    spread = (spread ^ (spread >> 30)) * 0xBF58476D1CE4E5B9u;
+    spread = (spread ^ (spread >> 27)) >> 33;
+    return begin + static_cast<int64_t>(spread) % (end - begin);
+  }
 
 private:
   int64_t total, count;

@@ -594,6 +594,9 @@ llvm::Error Quantizer::StagedCalibration::run() {
         streams.release(value);
   }
   parent.progress.end();
+  parent.progress.note(
+      llvm::formatv("{0} pieces of code for {1} stages", compiled.size(), end)
+          .str());
   return llvm::Error::success();
 }
 
