@@ -389,7 +389,7 @@ public:
       }
       scale[r] = broadcast(k, factor, lanes(k));
       shift[r] = broadcast(k, offset, lanes(k));
-      if (!usesTable())
+      if (!usesTable(k))
         continue;
       SmallVector<float> level(entries);
       std::iota(level.begin(), level.end(), 0.0f);
@@ -403,7 +403,7 @@ public:
   }
 
   Value decode(KernelBuilder &k, int64_t row, int64_t chunk, Value) override {
-    if (usesTable())
+    if (usesTable(k))
       return lookup(k, scale[row], row, chunk);
     Value level = arith::SIToFPOp::create(
         k.builder, k.loc, k.vecF32, codeVector(k, row, chunk, /*exact=*/true));
@@ -430,10 +430,12 @@ protected:
   }
 
 private:
-  static constexpr unsigned kMaxTableBits = 4;
-  bool usesTable() const { return bits <= kMaxTableBits; }
+  /// Converting is faster than joining the permutes of two registers.
+  bool usesTable(KernelBuilder &k) const {
+    return entries <= (k.avx512 ? 16 : 8);
+  }
   int64_t lanes(KernelBuilder &k) const {
-    return usesTable() ? registerEntries(k) : kLanes;
+    return usesTable(k) ? registerEntries(k) : kLanes;
   }
 
   Value zeros, wideShifts, flatZeros;
