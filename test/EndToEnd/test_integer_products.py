@@ -81,3 +81,11 @@ def test_a_model_keeps_its_quality(compiled, demo_tokens):
     entry = json.loads(run_tool("ganq-run", both, "--inspect", "--json").stdout)["manifest"]["weights"]
     assert "uniform8a8" in {weight["scheme"] for weight in entry}
     assert perplexity(both, demo_tokens[1]) < 1.01 * perplexity(weights, demo_tokens[1])
+
+
+@pytest.mark.parametrize("options", ["smooth = true", "activation = 8, smooth = true", "activation = 8, group = 64"])
+def test_smoothed_inputs_and_groups(options, compiled, demo_tokens):
+    model, calibration = DEMO / "model.onnx", f"--calibration={demo_tokens[0]}"
+    plain = compiled(model, "--scheme=uniform<bits = 4>", calibration)
+    other = compiled(model, f"--scheme=uniform<bits = 4, {options}>", calibration)
+    assert perplexity(other, demo_tokens[1]) < 1.01 * perplexity(plain, demo_tokens[1])

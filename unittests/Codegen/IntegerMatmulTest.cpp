@@ -8,7 +8,6 @@
 #include "ganq/Support/ActivationLayout.h"
 #include <cstring>
 #include <limits>
-#include <set>
 
 using namespace ganq;
 using namespace ganq::test;
