@@ -35,7 +35,7 @@ def calibrate(
     group=0,
     activation_bits=0,
     smooth=None,
-    shift=None,
+    shift=False,
     compensation=None,
     weights=True,
     epochs=None,
@@ -58,7 +58,7 @@ def calibrate(
     group: weights of a row that share a scale (0: the row).
     activation_bits: bits of the rounded inputs of products, 1 to 8; 0 keeps them in floating point.
     smooth: learn a scale for each input channel (default: if inputs are rounded).
-    shift: learn an offset as well (default: if inputs are rounded and products have biases).
+    shift: learn an offset of each input channel as well.
     compensation: add a learned rank-1 term to the last product of the first 3 and the last 4 blocks
     (default: up to 5 levels, unless weights are learned).
     weights: learn a change of each weight too, which is most of the gain at 2 and 3 bits; without it this
@@ -137,14 +137,14 @@ def add_command(commands):
     )
     for name, what in [
         ("smooth", "scales of input channels (if inputs are rounded)"),
-        ("shift", "offsets of input channels (if inputs are rounded and products have biases)"),
+        ("shift", "offsets of input channels (no)"),
         ("compensation", "rank-1 terms of the first and last blocks (up to 5 levels without --weights)"),
         ("weights", "changes of the weights (yes)"),
     ]:
         command.add_argument(
             f"--{name}",
             action=argparse.BooleanOptionalAction,
-            default=name == "weights" or None,
+            default={"weights": True, "shift": False}.get(name),
             help=f"learn {what}",
         )
     command.add_argument(

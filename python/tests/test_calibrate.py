@@ -317,9 +317,9 @@ def test_the_papers_recipe_compensates_the_last_products(tiny, tokens, tmp_path)
     assert {name.split(".")[1] for name in tensors if "compensation" in name} == {"down"}
 
 
-def test_offsets_where_products_have_biases(tokens, tmp_path):
+def test_offsets_are_learned_when_asked_for(tokens, tmp_path):
     path = write_model(tmp_path / "m.onnx", bias=True)
-    summary = ganq.calibrate(path, tmp_path / "c", tokens, activation_bits=4, epochs=2)
+    summary = ganq.calibrate(path, tmp_path / "c", tokens, activation_bits=4, epochs=2, shift=True)
     tensors, _ = read(tmp_path / "c")
     assert summary["shift"] and tensors["0.down.weight.input_shift"].shape == (HIDDEN,)
     summary = ganq.calibrate(

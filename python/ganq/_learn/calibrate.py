@@ -32,8 +32,6 @@ def _make_config(graph, bits, levels, group, activation_bits, smooth, shift, com
     _check(group >= 0, "a group of at least 0 columns", group)
     _check(0 <= activation_bits <= 8, "0 (floating point) to 8 activation bits", activation_bits)
     smooth = activation_bits > 0 if smooth is None else smooth
-    if shift is None:
-        shift = smooth and activation_bits > 0 and any(product.has_bias for product in graph.products)
     _check(not shift or (smooth and activation_bits), "shift with smooth and activation bits", "it without")
     if epochs is None:  # weights can follow few tokens too closely
         epochs = (5 if rest["weights"] else 20) * (1 if levels >= 8 else 2)

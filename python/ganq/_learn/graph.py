@@ -43,7 +43,6 @@ class Product:
     transposed: bool  # the constant is [k, n]
     n: int
     k: int
-    has_bias: bool
 
 
 @dataclass(eq=False)
@@ -236,10 +235,6 @@ class Graph:
         return (name, transposed) if array.ndim == 2 and _is_float(array.dtype) else None
 
     def _find_products(self):
-        readers = defaultdict(list)
-        for node in self.nodes:
-            for name in node.inputs:
-                readers[name].append(node)
         self.products = []
         for node in self.nodes:
             if node.op not in ("MatMul", "Gemm") or node.attributes.get("transA", 0):
@@ -251,12 +246,7 @@ class Graph:
             if not node.attributes.get("transB", 0):
                 transposed = not transposed
             n, k = self.arrays[name].shape[::-1] if transposed else self.arrays[name].shape
-            has_bias = len(node.inputs) > 2 and bool(node.inputs[2])
-            for reader in readers[node.outputs[0]]:
-                if reader.op == "Add":
-                    other = reader.inputs[reader.inputs[0] == node.outputs[0]]
-                    has_bias |= self.kinds[other] == CONSTANT
-            self.products.append(Product(node, self._keys[name], name, transposed, n, k, has_bias))
+            self.products.append(Product(node, self._keys[name], name, transposed, n, k))
         by_node = {id(product.node): product for product in self.products}
         # The head's value reaches the logits through nothing but shapes, constants and activations.
         self.heads, name = set(), self.logits
