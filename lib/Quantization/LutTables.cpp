@@ -245,6 +245,11 @@ void LutBlock::updateTables(bool rounded) {
             solution.data());
       } else {
         std::copy(b, b + levels, before.begin());
+        // The paper's pseudo-inverse puts unused levels at zero.
+        for (int64_t t = 0; t != levels && !improves(); ++t)
+          if (matrix[t * stride + t] == 0)
+            for (int64_t r = first; r != last; ++r)
+              values[t * lanes + r] = 0;
         solveNormal(matrix, b, levels, stride, solution.data());
         for (int64_t t = 0; t != levels; ++t)
           loss[tile] += b[t] * before[t];

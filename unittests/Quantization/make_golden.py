@@ -39,11 +39,11 @@ def choose(weight, lower, table):
 
 
 def best_table(weight, h, codes, table):
+    """Equation 5 of arXiv 2501.12956."""
     out = table.copy()
     for i, row in enumerate(weight):
         onehot = np.eye(table.shape[1])[codes[i]]
-        error = onehot @ table[i] - row
-        out[i] -= np.linalg.pinv(onehot.T @ h @ onehot, rcond=1e-12) @ (onehot.T @ h @ error)
+        out[i] = np.linalg.pinv(onehot.T @ h @ onehot, rcond=1e-12) @ (onehot.T @ h @ row)
     return out
 
 
