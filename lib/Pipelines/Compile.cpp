@@ -196,6 +196,10 @@ llvm::Error Compiler::checkOptions() {
   for (const std::string &path : options.reports)
     if (llvm::Error error = checkReportPath(path))
       return error;
+  // Before hours are spent.
+  if (!options.evaluate.empty())
+    if (auto tokens = TokenRows::read(options.evaluate, "--evaluate"); !tokens)
+      return tokens.takeError();
   if (options.compileTo &&
       (!options.reports.empty() || !options.evaluate.empty()))
     return makeError("expected --report and --evaluate without --compile-to, "
@@ -456,7 +460,7 @@ llvm::Expected<json::Array> Compiler::describeRows(ModuleOp assigned,
     json::Object described =
         describeRow(values, ArrayRef(*decoded).slice(row * k, k));
     described["rank"] = rank;
-    described["name"] = key;
+    described["name"] = key.str();
     described["scheme"] = getSchemeText(scheme);
     described["row"] = row;
     result.push_back(std::move(described));

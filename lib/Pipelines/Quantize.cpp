@@ -14,6 +14,7 @@
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include <chrono>
 
 using namespace mlir;
 using namespace ganq;
@@ -108,6 +109,8 @@ void Quantizer::findFinished() {
       continue;
     weight.finished = true;
     const auto &metadata = (*existing)->metadata();
+    if (auto it = metadata.find("seconds"); it != metadata.end())
+      weight.seconds = std::strtod(it->second.c_str(), nullptr);
     if (auto it = metadata.find("error"); it != metadata.end())
       weight.error = std::strtod(it->second.c_str(), nullptr);
     if (auto it = metadata.find("note"); it != metadata.end())
@@ -142,7 +145,11 @@ llvm::Error Quantizer::solve(size_t index, const InputStatistics &statistics,
     progress.update(done + share * weight.cost(), name);
   };
   auto attr = cast<SchemeSolverInterface>(weight.scheme);
+  auto begin = std::chrono::steady_clock::now();
   auto result = attr.quantize(problem, solver);
+  weight.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
+          .count();
   store.release();
   if (!result)
     return makeError("weight '" + weight.key +
@@ -159,10 +166,12 @@ llvm::Error Quantizer::solve(size_t index, const InputStatistics &statistics,
   SmallVector<SchemeComponent> components =
       weight.scheme.getComponents(weight.n, weight.k);
   runtime::SafetensorsWriter writer(weightFile(index));
-  std::string errorText = llvm::formatv("{0}", weight.error);
+  std::string errorText = llvm::formatv("{0:E9}", weight.error);
+  std::string secondsText = llvm::formatv("{0:E6}", weight.seconds);
   for (auto [key, value] :
        {std::pair<std::string, std::string>{"key", weight.key},
         {"error", errorText},
+        {"seconds", secondsText},
         {"note", weight.note}})
     if (auto status = writer.setMetadata(key, value); !status.ok())
       return toError(status);
@@ -291,6 +300,7 @@ llvm::json::Array Quantizer::report() const {
       bytes += component.type.getNumElements() *
                component.type.getElementTypeBitWidth() / 8;
     entry["bytes"] = bytes;
+    entry["seconds"] = weight.seconds;
     entry["bits"] = static_cast<int64_t>(weight.scheme.getCodeBits());
     if (!weight.note.empty())
       entry["note"] = weight.note;

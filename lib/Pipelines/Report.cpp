@@ -10,6 +10,7 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/NativeFormatting.h"
 #include "llvm/Support/Path.h"
 #include <cmath>
 
@@ -90,6 +91,7 @@ p, figcaption { color: var(--quiet); } figure { margin: 0; }
   font-weight: 600; }
 .row { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); }
+.row figure { max-width: 34rem; }
 svg { width: 100%; height: auto; font: 11px system-ui, sans-serif; }
 svg text { fill: var(--quiet); }
 .axis { stroke: var(--line); } .bar { fill: var(--main); }
@@ -128,6 +130,16 @@ double tickStep(double range, int ticks) {
   return 10 * power;
 }
 
+/// A tick's label, with the digits that tell ticks apart.
+std::string tickLabel(double tick, double step) {
+  int digits = std::max(0, static_cast<int>(-std::floor(std::log10(step))));
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  llvm::write_double(os, std::fabs(tick) < step / 2 ? 0 : tick,
+                     llvm::FloatStyle::Fixed, digits);
+  return text;
+}
+
 /// A plot with linear axes.
 class Plot {
 public:
@@ -155,7 +167,7 @@ public:
       os << formatv("<line class=\"axis\" x1=\"{0}\" x2=\"{1}\" y1=\"{2:F1}\" "
                     "y2=\"{2:F1}\"/>",
                     kLeft, width - kRight, y(tick));
-      text(kLeft - 5, y(tick) + 4, "end", number(tick));
+      text(kLeft - 5, y(tick) + 4, "end", tickLabel(tick, step));
     }
     text(0, 10, "start", label);
   }
@@ -163,8 +175,7 @@ public:
     double step = tickStep(highX - lowX, ticks);
     for (double tick = std::ceil(lowX / step) * step; tick <= highX;
          tick += step)
-      text(x(tick), height - bottom + 14, "middle",
-           number(std::fabs(tick) < step * 1e-6 ? 0 : tick));
+      text(x(tick), height - bottom + 14, "middle", tickLabel(tick, step));
     text(width - kRight, height - 2, "end", label);
   }
   void bar(double left, double right, double value, StringRef style,
@@ -187,7 +198,8 @@ public:
                   "r=\"4.5\"/>",
                   chosen ? " chosen" : "", x(atX), y(atY));
     bool right = x(atX) > width * 0.7;
-    text(x(atX) + (right ? -8 : 8), y(atY) - 6, right ? "end" : "start", label);
+    text(x(atX) + (right ? -8 : 8), y(atY) + (right ? -16 : -6),
+         right ? "end" : "start", label);
   }
   void text(double atX, double atY, StringRef anchor, StringRef content,
             int rotation = 0) {
@@ -243,8 +255,8 @@ static std::string errorPlot(const json::Array &weights) {
         most, value.getAsObject()->getNumber("relative_error").value_or(0));
   auto count = static_cast<double>(weights.size());
   bool labels = weights.size() <= 80;
-  Plot plot(1000, labels ? 330 : 260, 0, count, 0, most > 0 ? most * 1.05 : 1,
-            "relative error by layer", labels ? 110 : 20);
+  Plot plot(1000, labels ? 310 : 260, 0, count, 0, most > 0 ? most * 1.05 : 1,
+            "relative error by layer", labels ? 85 : 20);
   plot.axisY("relative error of the layer's output");
   for (auto [index, value] : llvm::enumerate(weights)) {
     const json::Object &weight = *value.getAsObject();
@@ -332,7 +344,7 @@ static std::string table(const json::Array &weights) {
   os << "<div class=\"table\"><table><thead><tr><th>weight<th>scheme"
         "<th class=\"number\">shape<th class=\"number\">bits per weight"
         "<th class=\"number\">bytes<th class=\"number\">relative error"
-        "<th class=\"number\">condition<th class=\"number\">seconds<th>notes"
+        "<th class=\"number\">seconds<th>notes"
         "</tr></thead><tbody>\n";
   for (const json::Value &value : weights) {
     const json::Object &weight = *value.getAsObject();
@@ -349,13 +361,13 @@ static std::string table(const json::Array &weights) {
     os << formatv("<tr><td>{0}<td>{1}<td class=\"number\">{2}×{3}"
                   "<td class=\"number\">{4:F2}<td class=\"number\">{5}"
                   "<td class=\"number\">{6}<td class=\"number\">{7}"
-                  "<td class=\"number\">{8}<td class=\"note\">{9}</tr>\n",
+                  "<td class=\"note\">{8}</tr>\n",
                   escape(weight.getString("name").value_or("")),
                   escape(weight.getString("scheme").value_or("")),
                   static_cast<int64_t>(n), static_cast<int64_t>(k),
                   n * k > 0 ? 8 * bytes / (n * k) : 0,
                   static_cast<int64_t>(bytes), cell("relative_error"),
-                  cell("gram_condition"), cell("seconds"),
+                  cell("seconds"),
                   escape(weight.getString("note").value_or("")));
   }
   os << "</tbody></table></div>\n";

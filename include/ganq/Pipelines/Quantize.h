@@ -45,7 +45,8 @@ public:
   llvm::Expected<std::vector<float>>
   decode(llvm::StringRef key, SchemeAttrInterface scheme, int64_t n, int64_t k);
 
-  /// Per weight: name, scheme, relative error, note.
+  /// Per weight: name, scheme, shape, bits of a code, stored bytes, relative
+  /// error, seconds, note.
   llvm::json::Array report() const;
 
 private:
@@ -57,6 +58,7 @@ private:
     int64_t observer = -1;
     bool finished = false;
     double error = 0;
+    double seconds = 0; ///< that the solver took
     std::string note = {};
 
     /// Relative time to solve it.

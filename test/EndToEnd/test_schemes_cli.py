@@ -1,0 +1,175 @@
+"""The command line of quantization: scheme texts, rules, budget, report, evaluation."""
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from conftest import DEMO, data_file, perplexity, run_tool
+from test_bad_input import refuse
+
+MODEL = DEMO / "model.onnx"
+
+
+@pytest.mark.parametrize(
+    "options, parts",
+    [
+        (["--scheme=magic"], ["--scheme", "lut, uniform, pot or nf", "`magic`"]),
+        (["--scheme=pot", "--levels=5"], ["--levels", "the scheme pot", "mantissa"]),
+        (["--scheme=lut<bits = 3, rows = 8>", "--bits=4"], ["--bits", "the text of an attribute"]),
+        (["--scheme=lut", "--bits=x"], ["--bits", "an integer", "`x`"]),
+        (["--scheme=lut<bits = 3, group = 7>"], ["--scheme", "group to be 0"]),
+        (["--scheme=lut", "--outliers=0.9"], ["--outliers", "between 0 and 0.5"]),
+        (["--scheme=nf", "--solver=kmeans"], ["--solver", "gptq", "`kmeans`"]),
+        (["--rules=none.yaml"], ["none.yaml"]),
+        (["--budget=3"], ["--budget", "--calibration=ids.npy"]),
+        (["--budget=-1"], ["--budget"]),
+        (["--budget=3", "--scheme=lut", "--bits=3"], ["--budget"]),
+        (["--scheme=uniform", "--report=m.txt"], ["--report", ".html or .json"]),
+        (["--scheme=uniform", "--evaluate=none.npy"], ["none.npy"]),
+    ],
+)
+def test_bad_options(tmp_path, options, parts):
+    message = refuse(tmp_path, MODEL, *options)
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    "text, parts",
+    [
+        ("- {match: layers, bits: 3}\n- {match: nothing, bits: 3}\n", [":2:", "`nothing`", "matches none"]),
+        ("- match: layers\n  colour: 3\n", [":2:", "`colour`"]),
+        ("- {match: layers, scheme: magic}\n", [":1:", "`magic`"]),
+        ("- {match: layers, solver: gptq}\n", ["rules.yaml", "improved, literal, kmeans", "`gptq`"]),
+        ("- {bits: 3}\n", [":1:", "`match`"]),
+        ("{{{\n", [":"]),
+        ("", ["a list of rules"]),
+    ],
+)
+def test_bad_rules(tmp_path, text, parts):
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(text)
+    message = refuse(tmp_path, MODEL, "--scheme=lut", f"--rules={rules}")
+    for part in parts:
+        assert part in message
+
+
+def test_rules_choose_schemes(tmp_path):
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "- {match: 'layers\\.0\\.', keep: true}\n"
+        "- {match: down_proj, scheme: 'uniform<bits = 8, group = 64>'}\n"
+        "- {match: 'up_proj|gate_proj', bits: 3, solver: kmeans}\n"
+    )
+    output = tmp_path / "m.ganq"
+    result = run_tool(
+        "ganq-compile", MODEL, "-o", output, "--scheme=lut", "--solver=kmeans", f"--rules={rules}", check=False
+    )
+    assert result.returncode != 0 and "uniform8g64" in result.stderr  # has no kmeans
+    run_tool("ganq-compile", MODEL, "-o", output, "--scheme=lut", "--bits=4", f"--rules={rules}")
+    manifest = json.loads(run_tool("ganq-run", output, "--inspect", "--json").stdout)["manifest"]
+    for weight in manifest["weights"]:
+        name = weight["name"]
+        if "layers.0." in name or "layers" not in name:
+            assert weight["scheme"] == "none"
+        elif "down_proj" in name:
+            assert weight["scheme"] == "uniform8g64"
+        else:
+            assert weight["scheme"] == ("lut3" if "up_proj" in name or "gate_proj" in name else "lut4")
+
+
+def test_a_changed_rules_file_starts_afresh(tmp_path):
+    """The work folder belongs to the rules' text, not to their path."""
+    rules, output = tmp_path / "rules.json", tmp_path / "m.ganq"
+    seen = []
+    for bits in (8, 2):
+        rules.write_text(json.dumps([{"match": "layers", "scheme": "uniform", "bits": bits}]))
+        run_tool("ganq-compile", MODEL, "-o", output, f"--rules={rules}", "--keep-work")
+        manifest = json.loads(run_tool("ganq-run", output, "--inspect", "--json").stdout)["manifest"]
+        seen.append({w["scheme"] for w in manifest["weights"] if "layers" in w["name"]})
+    assert seen == [{"uniform8"}, {"uniform2"}]
+
+
+@pytest.fixture(scope="module")
+def few_tokens(tmp_path_factory):
+    """Calibration tokens that a test has time for, and others to judge on."""
+    directory = tmp_path_factory.mktemp("few")
+    for name, rows in (("calib", 6), ("eval", 16)):
+        np.save(directory / f"{name}.npy", np.load(data_file(f"models/stories260k.{name}.npy"))[:rows])
+    return directory / "calib.npy", directory / "eval.npy"
+
+
+def test_budget_is_better_than_uniform_at_its_size(tmp_path, compiled, few_tokens):
+    calibration, evaluation = few_tokens
+    model = data_file("models/stories260k.opset17.past.onnx")
+    shared = (f"--calibration={calibration}", "--calibration-mode=one-shot")
+    uniform = compiled(model, "--scheme=lut", "--bits=3", *shared)
+    bits = json.loads(run_tool("ganq-run", uniform, "--inspect", "--json").stdout)["manifest"]["bits_per_weight"]
+    output = tmp_path / "m.ganq"
+    summary = json.loads(
+        run_tool(
+            "ganq-compile",
+            *(model, "-o", output, "--json", f"--budget={bits + 1e-6}", *shared),
+            "--candidates=lut<bits = 2>;lut<bits = 3>;lut<bits = 4>",
+        ).stdout
+    )
+    assert summary["bits_per_weight"] <= bits + 1e-6
+    assert summary["budget"]["bits_per_weight"] == pytest.approx(summary["bits_per_weight"])
+    assert len({weight["scheme"] for weight in summary["weights"]}) > 1
+    assert perplexity(output, evaluation) < perplexity(uniform, evaluation)
+
+
+def test_a_budget_that_nothing_fits(tmp_path, few_tokens):
+    message = refuse_keeping_work(
+        tmp_path,
+        "--budget=1",
+        f"--calibration={few_tokens[0]}",
+        "--candidates=uniform<bits = 2>;uniform<bits = 3>",
+    )
+    assert "expected --budget to be at least" in message
+
+
+def refuse_keeping_work(tmp_path, *options):
+    model = data_file("models/stories260k.opset17.past.onnx")
+    result = run_tool("ganq-compile", model, "-o", tmp_path / "m.ganq", *options, check=False)
+    assert result.returncode == 1 and not (tmp_path / "m.ganq").exists()
+    return result.stderr
+
+
+class Page(HTMLParser):
+    """Counts elements, and finds references to other files."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.links = [], {}, []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.seen[tag] = self.seen.get(tag, 0) + 1
+        self.links += [value for name, value in attributes if name in ("src", "href")]
+
+
+def test_report(tmp_path, demo_tokens):
+    output = tmp_path / "m.ganq"
+    summary = json.loads(
+        run_tool(
+            "ganq-compile",
+            *(MODEL, "-o", output, "--scheme=uniform", "--bits=3", "--group=64", "--solver=rtn", "--json"),
+            *(f"--evaluate={demo_tokens[1]}", f"--report={tmp_path / 'r.html'}", f"--report={tmp_path / 'r.json'}"),
+        ).stdout
+    )
+    report = json.loads((tmp_path / "r.json").read_text())
+    manifest = json.loads(run_tool("ganq-run", output, "--inspect", "--json").stdout)["manifest"]
+    quantized = {w["name"]: w["bytes"] for w in manifest["weights"] if w["scheme"] != "none"}
+    assert {w["name"]: w["bytes"] for w in report["weights"]} == quantized
+    assert report["evaluation"] == summary["evaluation"]
+    assert report["evaluation"]["perplexity"] == pytest.approx(perplexity(output, demo_tokens[1]))
+    assert report["evaluation"]["reference_perplexity"] < report["evaluation"]["perplexity"]
+    assert [row["rank"] for row in report["rows"]] == ["Worst", "Median", "Best"]
+    text = (tmp_path / "r.html").read_text()
+    page = Page(text)
+    assert all(name in text for name in quantized)
+    assert page.seen["svg"] == 5 and page.seen["tr"] == len(quantized) + 1
+    assert not page.links and "script" not in page.seen
