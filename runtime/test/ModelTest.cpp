@@ -146,6 +146,21 @@ TEST_F(ModelTest, CallsTheObserver) {
                                      (*results)[0].as<float>() + 32));
 }
 
+TEST_F(ModelTest, ReadsInputsInPlace) {
+  alignas(64) int64_t tokens[12] = {3, 1, 4, 1, 5, 9};
+  NamedTensor input{"input_ids", DType::I64, {2, 3}, tokens};
+  auto copied = model->run({input});
+  input.inPlace = true;
+  auto results = model->run({input});
+  ASSERT_TRUE(copied.ok() && results.ok()) << results.status().message();
+  const Tensor &want = (*copied)[0], &got = (*results)[0];
+  EXPECT_EQ(
+      std::vector<float>(got.as<float>(), got.as<float>() + got.count()),
+      std::vector<float>(want.as<float>(), want.as<float>() + want.count()));
+  input.data = tokens + 1;
+  expectPart(model->run({input}).status().message(), "multiple of 64 bytes");
+}
+
 TEST(Symbols, EqualNamesAreEqualSizes) {
   TemporaryFolder folder;
   json manifest = testManifest();
