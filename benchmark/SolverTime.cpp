@@ -37,6 +37,15 @@ static bool read(const std::string &path, std::vector<T> &out) {
          bytes;
 }
 
+/// Peak of resident memory in MiB; what getrusage tells includes the parent's.
+static long peakMemory() {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);)
+    if (line.rfind("VmHWM:", 0) == 0)
+      return std::atol(line.c_str() + 6) / 1024;
+  return 0;
+}
+
 int main(int argc, char **argv) {
   if (argc != 6)
     return fail("expected FOLDER ROWS COLUMNS BITS METHOD, but got " +
@@ -98,6 +107,6 @@ int main(int argc, char **argv) {
               prepared - begin, solved - prepared,
               static_cast<double>(usage.ru_utime.tv_sec) +
                   1e-6 * static_cast<double>(usage.ru_utime.tv_usec),
-              usage.ru_maxrss / 1024, std::sqrt(error / energy));
+              peakMemory(), std::sqrt(error / energy));
   return 0;
 }
