@@ -113,6 +113,8 @@ void Quantizer::findFinished() {
       weight.seconds = std::strtod(it->second.c_str(), nullptr);
     if (auto it = metadata.find("error"); it != metadata.end())
       weight.error = std::strtod(it->second.c_str(), nullptr);
+    if (auto it = metadata.find("condition"); it != metadata.end())
+      weight.condition = std::strtod(it->second.c_str(), nullptr);
     if (auto it = metadata.find("note"); it != metadata.end())
       weight.note = it->second;
   }
@@ -156,6 +158,7 @@ llvm::Error Quantizer::solve(size_t index, const InputStatistics &statistics,
                      "': " + llvm::toString(result.takeError()) +
                      "; --exclude=REGEX leaves a weight as it is");
   weight.error = result->relativeError;
+  weight.condition = result->gramCondition;
   weight.note = result->note;
   if (statistics.gram && statistics.rows > 0 && statistics.rows < weight.k)
     weight.note += llvm::formatv("{0}{1} calibration tokens for {2} inputs: "
@@ -167,10 +170,12 @@ llvm::Error Quantizer::solve(size_t index, const InputStatistics &statistics,
       weight.scheme.getComponents(weight.n, weight.k);
   runtime::SafetensorsWriter writer(weightFile(index));
   std::string errorText = llvm::formatv("{0:E9}", weight.error);
+  std::string conditionText = llvm::formatv("{0:E9}", weight.condition);
   std::string secondsText = llvm::formatv("{0:E6}", weight.seconds);
   for (auto [key, value] :
        {std::pair<std::string, std::string>{"key", weight.key},
         {"error", errorText},
+        {"condition", conditionText},
         {"seconds", secondsText},
         {"note", weight.note}})
     if (auto status = writer.setMetadata(key, value); !status.ok())
@@ -300,6 +305,8 @@ llvm::json::Array Quantizer::report() const {
       bytes += component.type.getNumElements() *
                component.type.getElementTypeBitWidth() / 8;
     entry["bytes"] = bytes;
+    if (weight.condition > 0)
+      entry["gram_condition"] = weight.condition;
     entry["seconds"] = weight.seconds;
     entry["bits"] = static_cast<int64_t>(weight.scheme.getCodeBits());
     if (!weight.note.empty())

@@ -344,6 +344,7 @@ static std::string table(const json::Array &weights) {
   os << "<div class=\"table\"><table><thead><tr><th>weight<th>scheme"
         "<th class=\"number\">shape<th class=\"number\">bits per weight"
         "<th class=\"number\">bytes<th class=\"number\">relative error"
+        "<th class=\"number\">Gram condition ≥"
         "<th class=\"number\">seconds<th>notes"
         "</tr></thead><tbody>\n";
   for (const json::Value &value : weights) {
@@ -361,13 +362,13 @@ static std::string table(const json::Array &weights) {
     os << formatv("<tr><td>{0}<td>{1}<td class=\"number\">{2}×{3}"
                   "<td class=\"number\">{4:F2}<td class=\"number\">{5}"
                   "<td class=\"number\">{6}<td class=\"number\">{7}"
-                  "<td class=\"note\">{8}</tr>\n",
+                  "<td class=\"number\">{8}<td class=\"note\">{9}</tr>\n",
                   escape(weight.getString("name").value_or("")),
                   escape(weight.getString("scheme").value_or("")),
                   static_cast<int64_t>(n), static_cast<int64_t>(k),
                   n * k > 0 ? 8 * bytes / (n * k) : 0,
                   static_cast<int64_t>(bytes), cell("relative_error"),
-                  cell("seconds"),
+                  cell("gram_condition"), cell("seconds"),
                   escape(weight.getString("note").value_or("")));
   }
   os << "</tbody></table></div>\n";

@@ -202,6 +202,10 @@ Status GramProblem::factorise(const double *h, const double *c) {
       factor[p * k + u] =
           static_cast<float>(matrix[(k - 1 - u) * k + (k - 1 - p)] / pivot);
   }
+  auto [least, greatest] =
+      std::minmax_element(curvature.begin(), curvature.end());
+  if (!damping.identity)
+    damping.condition = *greatest / *least;
   if (!c)
     return {};
   std::vector<double> rhs(k * k);

@@ -139,6 +139,7 @@ QuantizedWeight GridPacker::finish(const ganq::quant::Damping &damping) {
                     " scales raised to the least normal value; scale = bf16 "
                     "has room for them");
   result.note = llvm::join(notes, "; ");
+  result.gramCondition = damping.condition;
   return std::move(result);
 }
 

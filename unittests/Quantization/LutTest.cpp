@@ -86,6 +86,18 @@ double leastLoss(const std::vector<double> &h, const float *w,
   return quadratic(h, e.data(), k);
 }
 
+TEST(Lut, BoundsTheConditionOfTheGramMatrix) {
+  const double h[] = {1, 0, 0, 4};
+  LutOptions options;
+  options.ridge = 0;
+  Expected<LutSolver> solver = LutSolver::create(options, 2, h);
+  ASSERT_TRUE(solver.ok()) << solver.message();
+  EXPECT_DOUBLE_EQ(solver->damping().condition, 4);
+  solver = LutSolver::create(options, 2, nullptr);
+  ASSERT_TRUE(solver.ok()) << solver.message();
+  EXPECT_EQ(solver->damping().condition, 0);
+}
+
 } // namespace
 
 TEST(Lut, FirstIterationEqualsTheFormula) {

@@ -58,7 +58,8 @@ private:
     int64_t observer = -1;
     bool finished = false;
     double error = 0;
-    double seconds = 0; ///< that the solver took
+    double condition = 0; ///< QuantizedWeight::gramCondition
+    double seconds = 0;   ///< that the solver took
     std::string note = {};
 
     /// Relative time to solve it.

@@ -40,6 +40,9 @@ struct Damping {
   /// The ridge was not enough: diagonal entries were raised to the sum of the
   /// absolute values of the rest of their row.
   bool diagonalDominance = false;
+  /// Ratio of the greatest to the least squared pivot of damped H's Cholesky
+  /// factor, a lower bound of its condition number; 0 without an H.
+  double condition = 0;
   /// H was absent or zero: plain squared error of the weights.
   bool identity = false;
 };

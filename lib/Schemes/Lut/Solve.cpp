@@ -342,6 +342,7 @@ struct LutSolverModel
     result.relativeError =
         energy > 0 ? std::sqrt(std::max(error, 0.0) / energy) : 0;
     result.note = describe(scheme, n, k, solver->damping());
+    result.gramCondition = solver->damping().condition;
     return result;
   }
 
