@@ -40,6 +40,6 @@ cp -u "$model/tokenizer.json" "$work/tokenizer.json"
 
 compile fp32 --scheme=none
 compile lut4 --scheme=lut --bits=4 --calibration="$work/calibration.npy"
-compile uniform4 --scheme=uniform --bits=4
+compile uniform4 --scheme=uniform --bits=4 --solver=rtn
 
 exec "$GANQ_VENV/bin/python" "$GANQ_ROOT/scripts/demo_report.py" --build="$GANQ_BUILD" "$work"
