@@ -10,11 +10,14 @@
 #include "ganq/Schemes/SchemeSolver.h"
 #include "ganq/runtime/manifest.h"
 #include "ganq/runtime/safetensors.h"
-#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include <chrono>
+#include <map>
+#include <set>
+#include <tuple>
 
 using namespace mlir;
 using namespace ganq;
@@ -39,11 +42,14 @@ Quantizer::Quantizer(ModuleOp assigned, ModuleOp imported,
 
 void Quantizer::announce() {
   // One packed product serves all weights of a shape.
-  llvm::MapVector<std::pair<int64_t, int64_t>, size_t> kernels;
+  std::map<std::tuple<std::string, int64_t, int64_t>, size_t> kernels;
+  std::set<std::string> names;
   int64_t elements = 0, stored = 0, largest = 0;
   double work = 0;
   for (const Weight &weight : weights) {
-    ++kernels[{weight.n, weight.k}];
+    std::string name = weight.scheme.getShortName();
+    ++kernels[{name, weight.n, weight.k}];
+    names.insert(name);
     elements += weight.n * weight.k;
     largest = std::max(largest, weight.k);
     work += static_cast<double>(weight.n) * static_cast<double>(weight.k) *
@@ -53,18 +59,19 @@ void Quantizer::announce() {
       stored += component.type.getNumElements() *
                 component.type.getElementTypeBitWidth() / 8;
   }
-  std::string name = weights.front().scheme.getShortName();
   progress.note(llvm::formatv("{0} weights, {1:F1} M values, to {2}: {3:F2} "
                               "bits per weight with tables and padding",
                               weights.size(),
-                              static_cast<double>(elements) / 1e6, name,
+                              static_cast<double>(elements) / 1e6,
+                              llvm::join(names, ", "),
                               8.0 * static_cast<double>(stored) /
                                   static_cast<double>(elements))
                     .str());
-  for (const auto &[shape, count] : kernels)
+  for (const auto &[kernel, count] : kernels)
     progress.note(llvm::formatv("  kernel packed_matmul {0} {1}x{2}: {3} "
                                 "weights",
-                                name, shape.first, shape.second, count)
+                                std::get<0>(kernel), std::get<1>(kernel),
+                                std::get<2>(kernel), count)
                       .str());
 
   bool calibrates = !options.calibration.empty();
@@ -72,11 +79,10 @@ void Quantizer::announce() {
   // A solver keeps a few factors of the Gram matrix and blocks of rows.
   int64_t memory = (int64_t(256) << 20) + 4 * gram +
                    (calibrates ? std::min(options.gramMemory, gram * 4) : 0);
-  bool solves =
-      isa<LutAttr>(weights.front().scheme) && options.solver != "kmeans";
+  bool rounds = options.solver == "kmeans" || options.solver == "rtn";
   // Seconds per row and squared column on two cores of 2023.
   double seconds =
-      solves ? work * 1.5e-9 : static_cast<double>(elements) * 2e-7;
+      rounds ? static_cast<double>(elements) * 2e-8 : work * 1.5e-9;
   progress.note(
       llvm::formatv("about {0} MiB of memory, {1} MiB in '{2}', {3} s "
                     "for the weights{4}",
