@@ -164,6 +164,15 @@ llvm::Expected<ArtifactInfo> ganq::describeModule(ModuleOp module) {
         {"caches", std::move(caches)}};
   }
 
+  // What a scheme stores beside the product's operands, such as the scales of
+  // its inputs, is read by other ops.
+  llvm::StringMap<llvm::MapVector<StringRef, int64_t>> stored;
+  module.walk([&](ParameterOp parameter) {
+    if (!parameter.getSourceAttr())
+      stored[parameter.getKey().rsplit('.').first][parameter.getKey()] =
+          storedBytes(cast<ShapedType>(parameter.getType()));
+  });
+
   // The weights of all functions, once each.
   llvm::MapVector<StringRef, json::Object> weights;
   int64_t quantizedBits = 0, quantizedElements = 0, plainBits = 0,
@@ -184,18 +193,25 @@ llvm::Expected<ArtifactInfo> ganq::describeModule(ModuleOp module) {
                        {"tensors", json::Array{weight.getKey()}}};
     } else if (auto packed = dyn_cast<PackedMatmulOp>(op)) {
       StringRef key;
-      int64_t bytes = 0;
-      json::Array tensors;
+      llvm::MapVector<StringRef, int64_t> parts;
       for (Value component : packed.getComponents()) {
         auto parameter = component.getDefiningOp<ParameterOp>();
         if (!parameter)
           return;
         key = parameter.getKey().rsplit('.').first;
-        bytes += storedBytes(cast<ShapedType>(parameter.getType()));
-        tensors.push_back(parameter.getKey());
+        parts[parameter.getKey()] =
+            storedBytes(cast<ShapedType>(parameter.getType()));
       }
       if (weights.count(key))
         return;
+      for (auto [name, size] : stored.lookup(key))
+        parts[name] = size;
+      int64_t bytes = 0;
+      json::Array tensors;
+      for (auto [name, size] : parts) {
+        bytes += size;
+        tensors.push_back(name);
+      }
       int64_t n = packed.getN(), k = packed.getK();
       quantizedBits += bytes * 8;
       quantizedElements += n * k;
