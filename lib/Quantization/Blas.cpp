@@ -49,6 +49,7 @@ static Expected<const Blas *> load() {
   find(table.dpotrf, "dpotrf_");
   find(table.dpotrs, "dpotrs_");
   find(table.setThreads, "openblas_set_num_threads");
+  find(table.getThreads, "openblas_get_num_threads");
   find(table.coreName, "openblas_get_corename");
   if (missing)
     return Status::error(std::string("expected OpenBLAS with ") + missing +

@@ -24,6 +24,7 @@ struct Blas {
                  const double *a, const int *lda, double *b, const int *ldb,
                  int *info) = nullptr;
   void (*setThreads)(int) = nullptr;
+  int (*getThreads)() = nullptr;
   const char *(*coreName)() = nullptr;
 
   void gemm(bool transA, bool transB, int64_t m, int64_t n, int64_t k,
@@ -44,6 +45,22 @@ struct Blas {
 /// are; so it is loaded at run time, after OPENBLAS_CORETYPE has been set for a
 /// CPU with AVX-512. A value set by the user stands.
 Expected<const Blas *> blas();
+
+/// Sets the threads of BLAS, which belong to the process, and restores them.
+class BlasThreads {
+public:
+  BlasThreads(const Blas &blas, int threads)
+      : blas(blas), before(blas.getThreads()) {
+    blas.setThreads(threads);
+  }
+  ~BlasThreads() { blas.setThreads(before); }
+  BlasThreads(const BlasThreads &) = delete;
+  BlasThreads &operator=(const BlasThreads &) = delete;
+
+private:
+  const Blas &blas;
+  int before;
+};
 
 /// Threads to use where 0 asks for one per core.
 unsigned resolveThreads(unsigned threads);

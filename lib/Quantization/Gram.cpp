@@ -52,7 +52,7 @@ Status GramAccumulator::add(const float *x, int64_t rows,
   Expected<const Blas *> library = blas();
   if (!library.ok())
     return library.status();
-  (*library)->setThreads(static_cast<int>(resolveThreads(0)));
+  BlasThreads threads(**library, static_cast<int>(resolveThreads(0)));
 
   scratch.resize(k * k);
   auto accumulate = [&](const float *left, const float *right, int64_t count,

@@ -66,9 +66,10 @@ Expected<GramProblem> GramProblem::prepare(const GramOptions &options,
   problem.alpha = options.alpha;
   // Small factorisations lose more by waiting for threads than they gain.
   constexpr int64_t leastParallel = 512;
-  problem.blas->setThreads(
-      k < leastParallel ? 1
-                        : static_cast<int>(resolveThreads(options.threads)));
+  BlasThreads threads(*problem.blas,
+                      k < leastParallel
+                          ? 1
+                          : static_cast<int>(resolveThreads(options.threads)));
   std::vector<double> unit;
   for (int64_t j = 0; h && j != k; ++j) {
     double diagonal = h[j * k + j];

@@ -31,10 +31,11 @@ Expected<GridSolver> GridSolver::create(const GridOptions &options, int64_t k,
   return Expected<GridSolver>(std::move(solver));
 }
 
-int64_t GridSolver::groups() const { return impl->problem.groups; }
+int64_t GridSolver::groups() const { return impl ? impl->problem.groups : 0; }
 
 const Damping &GridSolver::damping() const {
-  return impl->problem.gram.damping;
+  static const Damping none;
+  return impl ? impl->problem.gram.damping : none;
 }
 
 Status GridSolver::solve(int64_t n, const ReadRows &read,

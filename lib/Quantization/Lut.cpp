@@ -33,10 +33,13 @@ Expected<LutSolver> LutSolver::create(const LutOptions &options, int64_t k,
 }
 
 int64_t LutSolver::groups() const {
-  return static_cast<int64_t>(impl->problem.groups.size());
+  return impl ? static_cast<int64_t>(impl->problem.groups.size()) : 0;
 }
 
-const Damping &LutSolver::damping() const { return impl->problem.damping; }
+const Damping &LutSolver::damping() const {
+  static const Damping none;
+  return impl ? impl->problem.damping : none;
+}
 
 template <typename Block>
 static RowWorker makeWorker(const LutProblem &problem, int64_t capacity,

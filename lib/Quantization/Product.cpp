@@ -9,6 +9,7 @@
 #include "Half.h"
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 using namespace ganq::quant;
 
@@ -21,14 +22,16 @@ void ganq::quant::roundRows(const float *x, int64_t rows, int64_t k, int bits,
   for (int64_t row = 0; row != rows; ++row, x += k, out += k) {
     auto [low, high] = std::minmax_element(x, x + k);
     float least = std::min(*low, 0.0f), greatest = std::max(*high, 0.0f);
-    float scale = (greatest - least) / top;
-    if (!(scale > 0)) {
+    // As ganq.quantize_rows, operation by operation.
+    float scale = greatest / top - least / top;
+    if (!(scale >= std::numeric_limits<float>::min())) {
       std::fill(out, out + k, 0.0f);
       continue;
     }
-    float zero = std::nearbyint(-least / scale);
+    float inverse = 1 / scale;
+    float zero = std::clamp(std::nearbyint(-least * inverse), 0.0f, top);
     for (int64_t j = 0; j != k; ++j) {
-      float code = std::nearbyint(x[j] / scale) + zero;
+      float code = std::nearbyint(x[j] * inverse) + zero;
       out[j] = scale * (std::clamp(code, 0.0f, top) - zero);
     }
   }
@@ -347,6 +350,8 @@ ganq::quant::solveProduct(const ProductOptions &options, const float *w,
   if (h && c && options.grid.method != GridMethod::Rtn)
     layer.c.assign(c, c + k * k);
 
+  BlasThreads threads(**library,
+                      static_cast<int>(resolveThreads(options.grid.threads)));
   ProductResult result;
   result.inputScale.assign(k, 1);
   if (options.smooth && sampleRows) {

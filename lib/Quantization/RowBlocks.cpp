@@ -33,7 +33,7 @@ Status ganq::quant::solveInBlocks(
   if (!library.ok())
     return library.status();
   // The rows are shared out, so each product runs on its own thread.
-  (*library)->setThreads(1);
+  BlasThreads serial(**library, 1);
   int64_t capacity = std::min((blockRows + tile - 1) / tile * tile, n);
   int64_t next = 0, done = 0;
   Status result;

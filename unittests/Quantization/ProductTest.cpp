@@ -58,6 +58,15 @@ TEST(Product, RoundsEachRowOnItsOwn) {
   float expected[] = {-1, 0, 1, 2, 0, 0, 0, 0, 4, 6, 4, 4};
   for (int i = 0; i != 12; ++i)
     EXPECT_FLOAT_EQ(y[i], expected[i]) << i;
+  // Whose scale has no finite inverse.
+  float tiny[] = {1e-42f, -1e-42f}, zeros[2];
+  roundRows(tiny, 1, 2, 8, zeros);
+  EXPECT_EQ(zeros[0], 0);
+  EXPECT_EQ(zeros[1], 0);
+  // Whose range is no finite number.
+  float wide[] = {3e38f, -3e38f}, same[2];
+  roundRows(wide, 1, 2, 8, same);
+  EXPECT_TRUE(std::isfinite(same[0]) && std::isfinite(same[1]));
   roundRows(x, 3, 4, 8, y);
   for (int i = 0; i != 12; ++i)
     EXPECT_NEAR(y[i], x[i], 6.0 / 255 / 2 + 1e-6);

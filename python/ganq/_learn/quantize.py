@@ -66,10 +66,12 @@ def round_rows(x, bits):
     """x [..., k] on 2^bits levels, with a scale and a zero point for each row: dynamic, per token."""
     top = 2**bits - 1
     low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
-    scale = (high - low) / top
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    zero = round_through(-low / scale).clamp(0, top)
-    return ((round_through(x / scale) + zero).clamp(0, top) - zero) * scale
+    # As ganq.quantize_rows, operation by operation; a subnormal scale has no finite inverse.
+    scale = high / top - low / top
+    scale = torch.where(scale >= torch.finfo(scale.dtype).tiny, scale, torch.ones_like(scale))
+    inverse = 1 / scale
+    zero = round_through(-low * inverse).clamp(0, top)
+    return ((round_through(x * inverse) + zero).clamp(0, top) - zero) * scale
 
 
 def transform_weight(weight, learned):
