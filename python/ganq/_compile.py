@@ -12,9 +12,11 @@ def compile(
     model,
     output,
     *,
-    scheme="lut",
-    bits=4,
+    scheme=None,
+    bits=None,
     group=None,
+    rules=None,
+    budget=None,
     calibration=None,
     solver=None,
     exclude=None,
@@ -26,10 +28,17 @@ def compile(
 ):
     """Compiles the ONNX file `model` to `output` and returns `output`.
 
-    scheme: "lut", "uniform" or "none" (keep the model's own precision).
-    bits: bits of a quantized weight; ignored by "none".
+    scheme: "lut", "uniform", "pot" or "nf", "none" (keep the model's own
+        precision), or the text of an attribute, as "lut<bits = 3, rows = 8>".
+        Default: "none" with `rules`, the compiler's choice with `budget`, else
+        "lut".
+    bits: bits of a quantized weight (default: 4, or what `budget` chooses).
     group: weights of a row that share a scale or table (default: the row).
-    calibration: token ids, a 2-D integer array or the path of a `.npy` file.
+    rules: path of a YAML or JSON file with the schemes of some weights.
+    budget: bits per weight on average, within which the compiler chooses the
+        scheme of each weight; needs token ids as `calibration`.
+    calibration: token ids, a 2-D integer array or the path of a `.npy` file; or
+        the path of a calibration.safetensors.
     exclude: regular expression of the names of weights to leave alone.
     quantize_head: quantize the output head as well.
     cpu: "host", "x86-64-v3" or "x86-64-v4".
@@ -39,11 +48,19 @@ def compile(
 
     Raises GanqError with the compiler's message; there is then no output file.
     """
-    arguments = [os.fspath(model), "-o", os.fspath(output), f"--scheme={scheme}"]
-    if scheme != "none" and "<" not in scheme:
+    arguments = [os.fspath(model), "-o", os.fspath(output)]
+    if scheme is None and rules is None and budget is None:
+        scheme = "lut"
+    if scheme is not None:
+        arguments.append(f"--scheme={scheme}")
+    if bits is not None:
         arguments.append(f"--bits={bits}")
-        if group is not None:
-            arguments.append(f"--group={group}")
+    if group is not None:
+        arguments.append(f"--group={group}")
+    if rules is not None:
+        arguments.append(f"--rules={os.fspath(rules)}")
+    if budget is not None:
+        arguments.append(f"--budget={budget}")
     if solver is not None:
         arguments.append(f"--solver={solver}")
     if exclude is not None:
@@ -55,7 +72,7 @@ def compile(
     for name, value in (bind or {}).items():
         arguments += ["--bind", f"{name}={int(value)}"]
     arguments += options
-    if calibration is None or scheme == "none":
+    if calibration is None:
         run_program("ganq-compile", arguments, quiet)
     elif isinstance(calibration, (str, os.PathLike)):
         run_program("ganq-compile", [*arguments, f"--calibration={os.fspath(calibration)}"], quiet)

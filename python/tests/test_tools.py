@@ -89,9 +89,21 @@ def test_compile_takes_calibration_as_an_array(home, tmp_path):
 
 
 def test_compile_without_quantization_needs_no_bits(home, tmp_path):
-    ganq.compile("m.onnx", tmp_path / "m.ganq", scheme="none", calibration="unused.npy")
-    assert "bits" not in (tmp_path / "m.ganq").read_text()
-    assert "calibration" not in (tmp_path / "m.ganq").read_text()
+    ganq.compile("m.onnx", tmp_path / "m.ganq", scheme="none")
+    assert (tmp_path / "m.ganq").read_text().split()[3:] == ["--scheme=none"]
+
+
+def test_compile_leaves_the_choice_to_budget_and_rules(home, tmp_path):
+    output, tokens = tmp_path / "m.ganq", tmp_path / "ids.npy"
+    tokens.write_text("")
+    ganq.compile("m.onnx", output, budget=3.5, calibration=tokens)
+    assert output.read_text().split()[3:] == ["--budget=3.5", f"--calibration={tokens}"]
+    ganq.compile("m.onnx", output, rules="rules.yaml", calibration=tokens)
+    assert output.read_text().split()[3:] == ["--rules=rules.yaml", f"--calibration={tokens}"]
+    ganq.compile("m.onnx", output, scheme="none", rules="rules.yaml", calibration=tokens)
+    assert output.read_text().split()[3:] == ["--scheme=none", "--rules=rules.yaml", f"--calibration={tokens}"]
+    ganq.compile("m.onnx", output, scheme="pot", group=64, budget=3, calibration=tokens)
+    assert output.read_text().split()[3:] == ["--scheme=pot", "--group=64", "--budget=3", f"--calibration={tokens}"]
 
 
 def test_compile_raises_with_the_compilers_message(home, tmp_path):
