@@ -29,9 +29,26 @@ namespace json = llvm::json;
 static constexpr int64_t kTrialTokens = 8192;
 static constexpr int64_t kReferenceBytes = int64_t(512) << 20;
 
+/// Relative errors up to this do damage that rounding hides.
+static constexpr double kLeastError = 1e-4;
+
 //===----------------------------------------------------------------------===//
 // Choosing
 //===----------------------------------------------------------------------===//
+
+std::optional<size_t> ganq::chooseMeasured(ArrayRef<BudgetChoice> candidates) {
+  auto order = llvm::to_vector(llvm::seq<size_t>(candidates.size()));
+  llvm::sort(order, [&](size_t a, size_t b) {
+    return std::make_pair(candidates[a].bytes, a) <
+           std::make_pair(candidates[b].bytes, b);
+  });
+  if (!order.empty())
+    std::rotate(order.begin(), order.begin() + 1, order.end());
+  for (size_t index : order)
+    if (candidates[index].error > kLeastError)
+      return index;
+  return std::nullopt;
+}
 
 std::vector<size_t>
 ganq::chooseWithinBudget(ArrayRef<std::vector<BudgetChoice>> weights,
@@ -39,7 +56,7 @@ ganq::chooseWithinBudget(ArrayRef<std::vector<BudgetChoice>> weights,
   /// The least damage of the first weights at a size, and the way to it.
   struct State {
     int64_t bytes;
-    double damage;
+    double damage, error;
     uint32_t previous, choice;
   };
   // The least that the weights from each one on take.
@@ -53,7 +70,7 @@ ganq::chooseWithinBudget(ArrayRef<std::vector<BudgetChoice>> weights,
     rest[i] = rest[i + 1] + least;
   }
 
-  std::vector<std::vector<State>> stages{{{0, 0, 0, 0}}};
+  std::vector<std::vector<State>> stages{{{0, 0, 0, 0, 0}}};
   for (size_t i = 0; i < weights.size(); ++i) {
     std::vector<State> all, kept;
     for (auto [from, state] : llvm::enumerate(stages.back()))
@@ -61,13 +78,15 @@ ganq::chooseWithinBudget(ArrayRef<std::vector<BudgetChoice>> weights,
         if (state.bytes + choice.bytes + rest[i + 1] <= limit)
           all.push_back(
               {state.bytes + choice.bytes, state.damage + choice.damage,
+               state.error + choice.error * choice.error,
                static_cast<uint32_t>(from), static_cast<uint32_t>(number)});
     llvm::sort(all, [](const State &a, const State &b) {
-      return std::tie(a.bytes, a.damage, a.previous, a.choice) <
-             std::tie(b.bytes, b.damage, b.previous, b.choice);
+      return std::tie(a.bytes, a.damage, a.error, a.previous, a.choice) <
+             std::tie(b.bytes, b.damage, b.error, b.previous, b.choice);
     });
     for (const State &state : all)
-      if (kept.empty() || state.damage < kept.back().damage)
+      if (kept.empty() || std::tie(state.damage, state.error) <
+                              std::tie(kept.back().damage, kept.back().error))
         kept.push_back(state);
     if (kept.empty())
       return {};
@@ -80,7 +99,7 @@ ganq::chooseWithinBudget(ArrayRef<std::vector<BudgetChoice>> weights,
     stages.push_back(std::move(kept));
   }
 
-  // Damage falls along the sizes.
+  // Damage, or the error at the same damage, falls along the sizes.
   std::vector<size_t> chosen(weights.size());
   size_t at = stages.back().size() - 1;
   for (size_t i = weights.size(); i-- > 0;) {
@@ -178,14 +197,6 @@ BudgetSearch::BudgetSearch(ModuleOp raised, ModuleOp imported,
     : raised(raised), imported(imported), options(options), store(store),
       work(std::move(work)), progress(progress) {}
 
-static std::string weightFile(StringRef work, size_t index) {
-  return llvm::formatv("{0}/weight{1}.safetensors", work, index);
-}
-
-static std::string calibrationFile(StringRef work) {
-  return (work + "/calibration.safetensors").str();
-}
-
 /// Shares a finished file between two folders.
 static void share(const std::string &from, const std::string &to) {
   if (fs::exists(from) && !fs::exists(to) && fs::create_hard_link(from, to))
@@ -242,16 +253,16 @@ llvm::Error BudgetSearch::solveCandidates() {
       auto assigned = cast<SchemeAttrInterface>(type.getEncoding());
       // A rule has fixed the scheme: solved once.
       if (!weight.schemes.empty() && weight.schemes.front() == assigned)
-        share(weightFile(candidates.front().work, index),
-              weightFile(candidate.work, index));
+        share(Quantizer::weightFile(candidates.front().work, index),
+              Quantizer::weightFile(candidate.work, index));
       weight.schemes.push_back(assigned);
     });
     if (weights.empty())
       return makeError("expected the model to have weights to quantize, but no "
                        "product but the output head has a constant weight"
                        " (--quantize-head includes the head)");
-    share(calibrationFile(candidates.front().work),
-          calibrationFile(candidate.work));
+    share(Quantizer::calibrationFile(candidates.front().work),
+          Quantizer::calibrationFile(candidate.work));
     progress.note(llvm::formatv("candidate {0} of {1}: {2}", candidates.size(),
                                 schemes->size(), getSchemeText(scheme))
                       .str());
@@ -263,14 +274,10 @@ llvm::Error BudgetSearch::solveCandidates() {
       return error;
     for (const auto &[weight, value] :
          llvm::zip_equal(weights, candidate.quantizer->report())) {
-      auto error = value.getAsObject()->getNumber("relative_error");
-      weight.errors.push_back(error.value_or(0));
-      BudgetChoice choice;
-      for (const SchemeComponent &component :
-           weight.schemes.back().getComponents(weight.n, weight.k))
-        choice.bytes += component.type.getNumElements() *
-                        component.type.getElementTypeBitWidth() / 8;
-      weight.choices.push_back(choice);
+      BudgetChoice &choice = weight.choices.emplace_back();
+      choice.bytes = getStoredBytes(weight.schemes.back(), weight.n, weight.k);
+      choice.error =
+          value.getAsObject()->getNumber("relative_error").value_or(0);
     }
   }
   for (const Weight &weight : weights)
@@ -310,14 +317,12 @@ llvm::Error BudgetSearch::measure() {
   progress.begin("judging", trials);
   double done = 0;
   for (Weight &weight : weights) {
-    // The second smallest candidate: its damage is far above what rounding
-    // does, and small enough to be that of a small error.
-    auto order = llvm::to_vector(llvm::seq<size_t>(candidates.size()));
-    llvm::sort(order, [&](size_t a, size_t b) {
-      return std::make_pair(weight.choices[a].bytes, a) <
-             std::make_pair(weight.choices[b].bytes, b);
-    });
-    size_t base = order[1];
+    weight.measured = chooseMeasured(weight.choices);
+    if (!weight.measured) {
+      progress.update(++done, weight.key);
+      continue;
+    }
+    size_t base = *weight.measured;
     auto values = candidates[base].quantizer->decode(
         weight.key, weight.schemes[base], weight.n, weight.k);
     if (!values)
@@ -331,11 +336,10 @@ llvm::Error BudgetSearch::measure() {
       return makeError("expected finite logits with weight '" + weight.key +
                        "' as " + getSchemeText(weight.schemes[base]) +
                        ", but got others");
-    weight.measured = base;
-    for (size_t i = 0; i < candidates.size(); ++i) {
-      double ratio =
-          weight.errors[base] > 0 ? weight.errors[i] / weight.errors[base] : 0;
-      weight.choices[i].damage = *damage * ratio * ratio;
+    double measured = weight.choices[base].error;
+    for (BudgetChoice &choice : weight.choices) {
+      double ratio = choice.error / measured;
+      choice.damage = *damage * ratio * ratio;
     }
     if (llvm::Error error = (*model)->restore(weight.parameter))
       return error;
@@ -400,10 +404,11 @@ llvm::Expected<std::string> BudgetSearch::writeRules() {
 void BudgetSearch::keepSolutions() {
   if (options.calibrationMode != "one-shot")
     return;
-  share(calibrationFile(candidates.front().work), calibrationFile(work));
+  share(Quantizer::calibrationFile(candidates.front().work),
+        Quantizer::calibrationFile(work));
   for (auto [index, weight] : llvm::enumerate(weights))
-    share(weightFile(candidates[weight.chosen].work, index),
-          weightFile(work, index));
+    share(Quantizer::weightFile(candidates[weight.chosen].work, index),
+          Quantizer::weightFile(work, index));
 }
 
 llvm::Expected<std::string> BudgetSearch::run() {
@@ -429,14 +434,15 @@ json::Object BudgetSearch::report() const {
       options.push_back(
           json::Object{{"scheme", getSchemeText(weight.schemes[i])},
                        {"bytes", weight.choices[i].bytes},
-                       {"relative_error", weight.errors[i]},
+                       {"relative_error", weight.choices[i].error},
                        {"divergence", weight.choices[i].damage}});
     total += weight.choices[weight.chosen].damage;
-    list.push_back(json::Object{
-        {"name", weight.key},
-        {"chosen", getSchemeText(weight.schemes[weight.chosen])},
-        {"measured", getSchemeText(weight.schemes[weight.measured])},
-        {"candidates", std::move(options)}});
+    json::Object entry{{"name", weight.key},
+                       {"chosen", getSchemeText(weight.schemes[weight.chosen])},
+                       {"candidates", std::move(options)}};
+    if (weight.measured)
+      entry["measured"] = getSchemeText(weight.schemes[*weight.measured]);
+    list.push_back(std::move(entry));
   }
   return json::Object{{"limit", options.budget},
                       {"bits_per_weight", bitsPerWeight},

@@ -6,11 +6,11 @@
 
 #include "Calibrate.h"
 #include "Errors.h"
+#include "TrialModel.h"
 #include "ganq/Pipelines/Quantize.h"
 #include "ganq/Quantization/Gram.h"
 #include "ganq/Schemes/Passes.h"
 #include "ganq/runtime/model.h"
-#include "ganq/runtime/npy.h"
 #include "ganq/runtime/session.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -19,35 +19,17 @@ using namespace mlir;
 using namespace ganq;
 
 llvm::Error Quantizer::readTokens() {
-  runtime::Result<runtime::Tensor> tensor =
-      runtime::readNpy(options.calibration);
-  if (!tensor.ok())
-    return toError(tensor.status());
-  if (tensor->shape.size() != 2 || tensor->shape[0] < 1 || tensor->shape[1] < 1)
-    return makeError("expected '" + options.calibration +
-                     "' to hold rows of token ids [rows, tokens], but got " +
-                     runtime::toString(tensor->shape));
-  runtime::Result<std::vector<int64_t>> ids = runtime::toTokens(*tensor);
-  if (!ids.ok())
-    return makeError(options.calibration + ": " + ids.status().message());
+  auto read = TokenRows::read(options.calibration, "--calibration",
+                              /*minColumns=*/1);
+  if (!read)
+    return read.takeError();
   // Before hours are spent: do the tokens fit the model?
-  if (auto state = assigned->getAttrOfType<DictionaryAttr>("ganq.state")) {
-    int64_t vocabulary = state.getAs<IntegerAttr>("vocabulary").getInt();
-    int64_t context = state.getAs<IntegerAttr>("max_context").getInt();
-    if (tensor->shape[1] > context)
-      return makeError(
-          llvm::formatv("expected rows of at most {0} tokens (the model's "
-                        "context) in '{1}', but got {2}",
-                        context, options.calibration, tensor->shape[1]));
-    for (auto [index, id] : llvm::enumerate(*ids))
-      if (id < 0 || id >= vocabulary)
-        return makeError(llvm::formatv(
-            "expected token ids from 0 to {0} in '{1}', but got {2} in row {3}",
-            vocabulary - 1, options.calibration, id, index / tensor->shape[1]));
-  }
-  tokenRows = tensor->shape[0];
-  tokenColumns = tensor->shape[1];
-  tokens = std::move(*ids);
+  if (llvm::Error error =
+          read->check(assigned, "--calibration", options.calibration))
+    return error;
+  tokenRows = read->rows;
+  tokenColumns = read->columns;
+  tokens = std::move(read->ids);
   return llvm::Error::success();
 }
 

@@ -8,6 +8,7 @@
 #include "Calibrate.h"
 #include "Errors.h"
 #include "ganq/Schemes/SchemeSolver.h"
+#include "ganq/Schemes/SchemeText.h"
 #include "ganq/runtime/manifest.h"
 #include "ganq/runtime/safetensors.h"
 #include "llvm/ADT/StringExtras.h"
@@ -21,6 +22,14 @@
 
 using namespace mlir;
 using namespace ganq;
+
+int64_t ganq::getStoredBytes(SchemeAttrInterface scheme, int64_t n, int64_t k) {
+  int64_t bytes = 0;
+  for (const SchemeComponent &component : scheme.getComponents(n, k))
+    bytes += component.type.getNumElements() *
+             component.type.getElementTypeBitWidth() / 8;
+  return bytes;
+}
 
 Quantizer::Quantizer(ModuleOp assigned, ModuleOp imported,
                      const CompileOptions &options, ParameterStore &store,
@@ -54,10 +63,7 @@ void Quantizer::announce() {
     largest = std::max(largest, weight.k);
     work += static_cast<double>(weight.n) * static_cast<double>(weight.k) *
             static_cast<double>(weight.k);
-    for (const SchemeComponent &component :
-         weight.scheme.getComponents(weight.n, weight.k))
-      stored += component.type.getNumElements() *
-                component.type.getElementTypeBitWidth() / 8;
+    stored += getStoredBytes(weight.scheme, weight.n, weight.k);
   }
   progress.note(llvm::formatv("{0} weights, {1:F1} M values, to {2}: {3:F2} "
                               "bits per weight with tables and padding",
@@ -92,12 +98,12 @@ void Quantizer::announce() {
           .str());
 }
 
-std::string Quantizer::weightFile(size_t index) const {
+std::string Quantizer::weightFile(StringRef work, size_t index) {
   return llvm::formatv("{0}/weight{1}.safetensors", work, index);
 }
 
-std::string Quantizer::calibrationFile() const {
-  return work + "/calibration.safetensors";
+std::string Quantizer::calibrationFile(StringRef work) {
+  return (work + "/calibration.safetensors").str();
 }
 
 const std::string &Quantizer::modelHash() {
@@ -113,8 +119,16 @@ void Quantizer::findFinished() {
     auto existing = runtime::Safetensors::open(weightFile(index));
     if (!existing.ok())
       continue;
-    weight.finished = true;
     const auto &metadata = (*existing)->metadata();
+    auto matches = [&](const char *name, StringRef value) {
+      auto it = metadata.find(name);
+      return it != metadata.end() && it->second == value;
+    };
+    // The numbers of files depend on which weights have a scheme.
+    if (!matches("key", weight.key) ||
+        !matches("scheme", getSchemeText(weight.scheme)))
+      continue;
+    weight.finished = true;
     if (auto it = metadata.find("seconds"); it != metadata.end())
       weight.seconds = std::strtod(it->second.c_str(), nullptr);
     if (auto it = metadata.find("error"); it != metadata.end())
@@ -180,6 +194,7 @@ llvm::Error Quantizer::solve(size_t index, const InputStatistics &statistics,
   std::string secondsText = llvm::formatv("{0:E6}", weight.seconds);
   for (auto [key, value] :
        {std::pair<std::string, std::string>{"key", weight.key},
+        {"scheme", getSchemeText(weight.scheme)},
         {"error", errorText},
         {"condition", conditionText},
         {"seconds", secondsText},
@@ -305,12 +320,7 @@ llvm::json::Array Quantizer::report() const {
                              {"scheme", weight.scheme.getShortName()},
                              {"shape", llvm::json::Array{weight.n, weight.k}},
                              {"relative_error", weight.error}};
-    int64_t bytes = 0;
-    for (const SchemeComponent &component :
-         weight.scheme.getComponents(weight.n, weight.k))
-      bytes += component.type.getNumElements() *
-               component.type.getElementTypeBitWidth() / 8;
-    entry["bytes"] = bytes;
+    entry["bytes"] = getStoredBytes(weight.scheme, weight.n, weight.k);
     if (weight.condition > 0)
       entry["gram_condition"] = weight.condition;
     entry["seconds"] = weight.seconds;

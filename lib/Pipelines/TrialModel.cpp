@@ -19,16 +19,18 @@
 using namespace mlir;
 using namespace ganq;
 
-llvm::Expected<TokenRows> TokenRows::read(const std::string &path,
-                                          StringRef option) {
+llvm::Expected<TokenRows>
+TokenRows::read(const std::string &path, StringRef option, int64_t minColumns) {
   runtime::Result<runtime::Tensor> tensor = runtime::readNpy(path);
   if (!tensor.ok())
     return toError(tensor.status());
-  if (tensor->shape.size() != 2 || tensor->shape[0] < 1 || tensor->shape[1] < 2)
-    return makeError("expected " + option + "='" + path +
-                     "' to hold rows of at least two token ids [rows, tokens], "
-                     "but got " +
-                     runtime::toString(tensor->shape));
+  if (tensor->shape.size() != 2 || tensor->shape[0] < 1 ||
+      tensor->shape[1] < minColumns)
+    return makeError(llvm::formatv(
+        "expected {0}='{1}' to hold rows of at least {2} token id{3} "
+        "[rows, tokens], but got {4}",
+        option, path, minColumns, minColumns == 1 ? "" : "s",
+        runtime::toString(tensor->shape)));
   runtime::Result<std::vector<int64_t>> ids = runtime::toTokens(*tensor);
   if (!ids.ok())
     return makeError(path + ": " + ids.status().message());
@@ -39,13 +41,34 @@ llvm::Expected<TokenRows> TokenRows::read(const std::string &path,
   return result;
 }
 
+llvm::Error TokenRows::check(ModuleOp module, StringRef option,
+                             StringRef path, int64_t targets) const {
+  auto state = module->getAttrOfType<DictionaryAttr>("ganq.state");
+  if (!state)
+    return llvm::Error::success();
+  int64_t vocabulary = state.getAs<IntegerAttr>("vocabulary").getInt();
+  int64_t context = state.getAs<IntegerAttr>("max_context").getInt();
+  if (columns - targets > context)
+    return makeError(llvm::formatv(
+        "expected rows of at most {0} tokens (the model's context) in "
+        "{1}='{2}', but got {3}",
+        context + targets, option, path, columns));
+  for (auto [index, id] : llvm::enumerate(ids))
+    if (id < 0 || id >= vocabulary)
+      return makeError(llvm::formatv(
+          "expected token ids from 0 to {0} in {1}='{2}', but got {3} in row "
+          "{4}",
+          vocabulary - 1, option, path, id, index / columns));
+  return llvm::Error::success();
+}
+
 TokenRows TokenRows::sample(int64_t limit) const {
   TokenRows result;
-  result.columns = columns;
+  result.columns = std::clamp<int64_t>(limit, 1, columns);
   result.rows = std::clamp<int64_t>(limit / columns, 1, rows);
   for (int64_t i = 0; i < result.rows; ++i) {
     const int64_t *row = ids.data() + i * rows / result.rows * columns;
-    result.ids.insert(result.ids.end(), row, row + columns);
+    result.ids.insert(result.ids.end(), row, row + result.columns);
   }
   return result;
 }
@@ -112,12 +135,21 @@ TrialModel::run(llvm::function_ref<void(int64_t, ArrayRef<float>)> each) {
   return llvm::Error::success();
 }
 
-/// log(sum(exp(logits))).
-static double logSumExp(ArrayRef<float> logits) {
+double ganq::logSumExp(ArrayRef<float> logits) {
   double greatest = *llvm::max_element(logits), sum = 0;
   for (float logit : logits)
     sum += std::exp(logit - greatest);
   return greatest + std::log(sum);
+}
+
+double ganq::getDivergence(ArrayRef<float> logP, ArrayRef<float> logits) {
+  double sum = 0, norm = logSumExp(logits);
+  for (auto [expected, logit] : llvm::zip_equal(logP, logits)) {
+    double logQ = logit - norm;
+    double p = std::exp(static_cast<double>(expected)), q = std::exp(logQ);
+    sum += p > 0 ? q - p - p * (logQ - expected) : q;
+  }
+  return sum;
 }
 
 llvm::Error TrialModel::setReference(const TokenRows &rows) {
@@ -136,14 +168,13 @@ llvm::Error TrialModel::setReference(const TokenRows &rows) {
 llvm::Expected<double> TrialModel::getDivergence() {
   double sum = 0;
   if (llvm::Error error = run([&](int64_t token, ArrayRef<float> logits) {
-        const float *expected = reference.data() + token * logits.size();
-        double norm = logSumExp(logits);
-        for (auto [i, logit] : llvm::enumerate(logits))
-          sum += std::exp(static_cast<double>(expected[i])) *
-                 (expected[i] - (logit - norm));
+        sum += ganq::getDivergence(
+            ArrayRef(reference).slice(token * logits.size(), logits.size()),
+            logits);
       }))
     return std::move(error);
-  return sum / static_cast<double>(tokens.rows * tokens.columns);
+  // What is left of negative terms is rounding; NaN stays.
+  return sum < 0 ? 0 : sum / static_cast<double>(tokens.rows * tokens.columns);
 }
 
 llvm::Error TrialModel::replace(ParameterOp weight, ArrayRef<float> values) {

@@ -21,12 +21,29 @@ struct TokenRows {
   std::vector<int64_t> ids;
   int64_t rows = 0, columns = 0;
 
-  /// Reads an integer `.npy` with two dimensions. `option` names it in errors.
-  static llvm::Expected<TokenRows> read(const std::string &path,
-                                        llvm::StringRef option);
-  /// Evenly spaced rows, at most `limit` tokens but at least one row.
+  /// Reads an integer `.npy` with two dimensions and rows of at least
+  /// `minColumns` tokens. `option` names it in errors.
+  static llvm::Expected<TokenRows>
+  read(const std::string &path, llvm::StringRef option, int64_t minColumns = 2);
+  /// Fails unless every id is in the vocabulary of the model and every row fits
+  /// its context; the last `targets` ids of a row are not read but predicted. A
+  /// module without a state has neither. `option` and `path` name the file in
+  /// errors.
+  llvm::Error check(mlir::ModuleOp module, llvm::StringRef option,
+                    llvm::StringRef path, int64_t targets = 0) const;
+  /// Evenly spaced rows, at most `limit` tokens; the beginning of one row if
+  /// not even that fits.
   TokenRows sample(int64_t limit) const;
 };
+
+/// log(sum(exp(logits))).
+double logSumExp(llvm::ArrayRef<float> logits);
+
+/// sum p (log p - log q) - p + q, q being the softmax of `logits`: KL(p || q)
+/// where p adds up to one, and never below minus a rounding error where p,
+/// given by its rounded logarithms, does not. NaN for logits that are not
+/// finite.
+double getDivergence(llvm::ArrayRef<float> logP, llvm::ArrayRef<float> logits);
 
 /// The unquantized model, compiled and loaded, of which single weights can be
 /// exchanged to see what that does to its output.

@@ -8,6 +8,7 @@
 #define GANQ_PIPELINES_BUDGET_H
 
 #include "ganq/Pipelines/Quantize.h"
+#include <optional>
 
 namespace ganq {
 
@@ -15,13 +16,23 @@ namespace ganq {
 struct BudgetChoice {
   int64_t bytes = 0;
   double damage = 0;
+  /// Relative error of the weight's output.
+  double error = 0;
 };
 
+/// The number of a candidate to measure a weight by: the second smallest, as
+/// its damage is far above what rounding does, yet small enough to be that of a
+/// small error. One that leaves (nearly) no error measures nothing, so a larger
+/// error is looked for: first in the following sizes, then in the smallest.
+/// Nothing if no candidate has an error to speak of.
+std::optional<size_t> chooseMeasured(llvm::ArrayRef<BudgetChoice> candidates);
+
 /// One choice per weight, such that their bytes add up to at most `limit` and
-/// their damage is least: the multiple-choice knapsack problem, solved exactly
+/// their damage is least, of equal ones the sum of their squared errors, of
+/// equal ones the bytes: the multiple-choice knapsack problem, solved exactly
 /// by dynamic programming over the sizes that no other one dominates; beyond
-/// `maxStates` of those, evenly spaced ones are kept, and the result is within
-/// the limit but maybe not the best. Empty if nothing fits.
+/// `maxStates` (at least 2) of those, evenly spaced ones are kept, and the
+/// result is within the limit but maybe not the best. Empty if nothing fits.
 std::vector<size_t>
 chooseWithinBudget(llvm::ArrayRef<std::vector<BudgetChoice>> weights,
                    int64_t limit, size_t maxStates = 20000);
@@ -65,8 +76,8 @@ private:
     /// The scheme and effect of each candidate; a rule may fix the scheme.
     std::vector<SchemeAttrInterface> schemes;
     std::vector<BudgetChoice> choices;
-    std::vector<double> errors;
-    size_t measured = 0, chosen = 0;
+    std::optional<size_t> measured;
+    size_t chosen = 0;
   };
 
   llvm::Error solveCandidates();

@@ -15,6 +15,9 @@ namespace ganq {
 
 struct InputStatistics;
 
+/// Bytes that a weight [n, k] takes: codes, tables, scales, padding.
+int64_t getStoredBytes(SchemeAttrInterface scheme, int64_t n, int64_t k);
+
 /// The quantized weights of a module after the assign phase, kept in files of a
 /// work folder: one per weight, so that a stopped run goes on where it was.
 /// docs/Calibration.md describes what calibration computes.
@@ -26,6 +29,10 @@ public:
   Quantizer(mlir::ModuleOp assigned, mlir::ModuleOp imported,
             const CompileOptions &options, ParameterStore &store,
             std::string work, Progress &progress);
+
+  /// Files of a work folder: the solution of a weight, and the statistics.
+  static std::string weightFile(llvm::StringRef work, size_t index);
+  static std::string calibrationFile(llvm::StringRef work);
 
   /// Number of weights that have a scheme.
   size_t getWeightCount() const { return weights.size(); }
@@ -70,8 +77,8 @@ private:
   };
   class StagedCalibration;
 
-  std::string weightFile(size_t index) const;
-  std::string calibrationFile() const;
+  std::string weightFile(size_t index) const { return weightFile(work, index); }
+  std::string calibrationFile() const { return calibrationFile(work); }
   /// SHA-256 of the ONNX file.
   const std::string &modelHash();
   /// Weights of an earlier run count as finished.
