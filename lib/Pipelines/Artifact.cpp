@@ -21,28 +21,11 @@ using namespace mlir;
 using namespace ganq;
 namespace json = llvm::json;
 
-/// Gives a key of its own to a weight that is used both as stored and
-/// transposed.
-static void separateTransposed(ModuleOp module) {
-  llvm::StringMap<unsigned> forms;
-  module.walk([&](ParameterOp parameter) {
-    forms[parameter.getKey()] |= parameter.getTransposed() ? 2 : 1;
-  });
-  module.walk([&](ParameterOp parameter) {
-    if (parameter.getTransposed() && forms[parameter.getKey()] == 3)
-      parameter.setKey((parameter.getKey() + ".transposed").str());
-  });
-}
-
 llvm::Error ganq::runPhase(ModuleOp module, Phase phase,
                            const PhaseOptions &options) {
   PassManager manager(module.getContext());
   buildPhase(manager, phase, options);
-  if (llvm::Error error = runPasses(manager, module))
-    return error;
-  if (phase == Phase::Raise)
-    separateTransposed(module);
-  return llvm::Error::success();
+  return runPasses(manager, module);
 }
 
 /// The runtime's element type; `isUnsigned` where MLIR has dropped the sign.

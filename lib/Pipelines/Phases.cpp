@@ -76,6 +76,7 @@ void ganq::buildPhase(OpPassManager &manager, Phase phase,
     steps.chunk = options.chunk;
     steps.maxContext = options.maxContext;
     manager.addPass(createCreateStepFunctions(steps));
+    manager.addPass(createSeparateTransposed());
     return;
   }
   case Phase::Assign: {

@@ -75,6 +75,22 @@ def CreateStepFunctions : Pass<"ganq-create-step-functions", "::mlir::ModuleOp">
                            "::mlir::tensor::TensorDialect"];
 }
 
+def SeparateTransposed : Pass<"ganq-separate-transposed", "::mlir::ModuleOp"> {
+  let summary = "Give weights that are used in two forms a key for each";
+  let description = [{
+    A parameter is stored under its key in its logical order. When a weight is
+    read both as the file has it and `transposed`, such as an embedding that is
+    the output head too, the transposed form gets the key with `.transposed`
+    appended, in all functions:
+
+    ```mlir
+    %0 = ganq.parameter "w" from <"m.onnx", 0, 16> : tensor<2x2xf32>
+    %1 = ganq.parameter "w.transposed" from <"m.onnx", 0, 16> transposed
+        : tensor<2x2xf32>
+    ```
+  }];
+}
+
 def PromoteStepResults
     : Pass<"ganq-promote-step-results", "::mlir::ModuleOp"> {
   let summary = "Let step functions write their results into arguments";
