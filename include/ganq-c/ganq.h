@@ -5,7 +5,8 @@
 |*===----------------------------------------------------------------------===*|
 |*
 |* Compiles ONNX language models, as ganq-compile does; ganq/runtime.h runs
-|* what it writes. Functions may be called by several threads at a time.
+|* what it writes. Several threads may call these functions; compilations take
+|* turns, so that the next one begins when the one before it has ended.
 |*
 |* A model names files beside it, and calibration runs code that was made from
 |* it: see docs/Onnx.md for what a model from a stranger cannot do.
@@ -29,7 +30,7 @@ extern "C" {
 
 /* One option of ganq-compile by its name without dashes, such as {"scheme",
  * "lut"} or {"bind", "batch=1"}; flags take "true" and "false". Of an option
- * that is given twice the last one counts, but for "bind". */
+ * that is given twice the last one counts, but for "bind" and "report". */
 typedef struct ganq_option {
   const char *key;
   const char *value;

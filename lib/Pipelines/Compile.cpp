@@ -8,6 +8,7 @@
 #include "Errors.h"
 #include "Report.h"
 #include "TrialModel.h"
+#include "WorkFolder.h"
 #include "ganq/Onnx/Diagnostics.h"
 #include "ganq/Onnx/Import.h"
 #include "ganq/Pipelines/Artifact.h"
@@ -17,6 +18,7 @@
 #include "ganq/Schemes/Passes.h"
 #include "ganq/Schemes/SchemeRules.h"
 #include "ganq/Schemes/SchemeSolver.h"
+#include "ganq/Schemes/SchemeText.h"
 #include "ganq/Target/CpuTarget.h"
 #include "ganq/runtime.h"
 #include "ganq/runtime/manifest.h"
@@ -32,6 +34,7 @@
 #include "llvm/Support/WithColor.h"
 #include "llvm/Support/xxhash.h"
 #include <chrono>
+#include <mutex>
 
 using namespace mlir;
 using namespace ganq;
@@ -44,6 +47,8 @@ class Compiler {
 public:
   explicit Compiler(const CompileOptions &options)
       : options(options), progress(options.verbose), context(makeRegistry()) {
+    StringRef folder = llvm::sys::path::parent_path(options.model);
+    this->options.phases.modelDir = folder.empty() ? "." : folder.str();
     context.loadAllAvailableDialects();
     context.printOpOnDiagnostic(false);
     // Remarks are for those who ask; errors and warnings are for all.
@@ -58,15 +63,17 @@ public:
 
   llvm::Expected<json::Object> run() {
     auto summary = compile();
+    // Without solutions the work folder is of no use to a next run.
+    if (work && (summary ? !options.keepWork : !work->isWorthKeeping()))
+      work->remove();
     if (!summary)
-      dropUnusedWork();
+      for (const std::string &path : written)
+        fs::remove(path);
     return summary;
   }
 
 private:
   llvm::Expected<json::Object> compile();
-  /// Removes the work folder unless a next run can go on from it.
-  void dropUnusedWork();
   static DialectRegistry makeRegistry() {
     DialectRegistry registry;
     registerGanqDialects(registry);
@@ -77,11 +84,16 @@ private:
   llvm::raw_ostream &messages() const {
     return options.messages ? *options.messages : llvm::errs();
   }
+  /// Fills in what options leave to others, and warns of those that have no
+  /// effect.
+  void settleOptions();
   llvm::Error checkOptions();
   /// Checks the texts of the scheme and of the rules.
   llvm::Error checkScheme();
   /// Checks that every scheme in use has the solver that was asked for.
   llvm::Error checkSolvers(ModuleOp assigned);
+  /// Checks the tokens of --evaluate against the model, before hours are spent.
+  llvm::Error checkEvaluation();
   llvm::Error importModel();
   llvm::Error writeModule();
   llvm::Error openWork();
@@ -110,15 +122,39 @@ private:
   /// After the input phase, for calibration.
   OwningOpRef<ModuleOp> imported;
   std::unique_ptr<ParameterStore> store;
-  std::string work;
-  int lockDescriptor = -1;
-  bool ownsWork = false;
+  std::unique_ptr<WorkFolder> work;
+  /// Outputs that a failure takes back.
+  std::vector<std::string> written;
   std::optional<json::Object> budget;
   json::Object seconds;
   std::chrono::steady_clock::time_point last = std::chrono::steady_clock::now();
 };
 
 } // namespace
+
+void Compiler::settleOptions() {
+  PhaseOptions &phases = options.phases;
+  auto warn = [&](StringRef name, StringRef without) {
+    if (llvm::is_contained(options.given, name))
+      llvm::WithColor::warning(messages())
+          << "--" << name << " has no effect without " << without << "\n";
+  };
+  bool searches = options.budget != 0;
+  if (!searches)
+    warn("candidates", "--budget");
+  if (phases.scheme == "none" && !searches) {
+    for (StringRef name : getSchemeOptions())
+      warn(name, "--scheme");
+    phases.schemeOptions.clear();
+  }
+  if (!phases.quantizes() && !searches)
+    for (StringRef name : {"calibration", "calibration-mode", "alpha",
+                           "exclude", "quantize-head", "solver"})
+      warn(name, "--scheme, --rules or --budget");
+  // The options of the family that the candidates are of.
+  if (phases.scheme == "none" && !phases.schemeOptions.empty())
+    phases.scheme = "lut";
+}
 
 llvm::Error Compiler::checkScheme() {
   auto text = SchemeText::parse(options.phases.scheme);
@@ -233,6 +269,15 @@ llvm::Error Compiler::checkOptions() {
   return llvm::Error::success();
 }
 
+llvm::Error Compiler::checkEvaluation() {
+  if (options.evaluate.empty())
+    return llvm::Error::success();
+  auto tokens = TokenRows::read(options.evaluate, "--evaluate");
+  if (!tokens)
+    return tokens.takeError();
+  return tokens->check(*module, "--evaluate", options.evaluate, /*targets=*/1);
+}
+
 llvm::Error Compiler::importModel() {
   onnx::ImportOptions import;
   import.bindings = options.bindings;
@@ -286,7 +331,7 @@ std::string Compiler::fingerprint() {
   std::string text;
   llvm::raw_string_ostream os(text);
   const PhaseOptions &phases = options.phases;
-  os << "ganq " << ganq_version() << '\n'
+  os << "ganq " << ganq_version() << ' ' << getBuildIdentity() << '\n'
      << phases.scheme << ' ' << phases.exclude << ' ' << phases.quantizeHead
      << ' ' << phases.cpu << ' ' << phases.chunk << ' ' << phases.maxContext
      << '\n'
@@ -327,52 +372,27 @@ std::string Compiler::fingerprint() {
 }
 
 llvm::Error Compiler::openWork() {
-  work = options.output + ".work";
-  if (std::error_code code = fs::create_directories(work))
-    return makeError("cannot make the work folder '" + work +
-                     "': " + code.message());
-  std::string lockPath = work + "/lock";
-  if (std::error_code code = fs::openFileForWrite(lockPath, lockDescriptor))
-    return makeError("cannot write '" + lockPath + "': " + code.message());
-  if (fs::tryLockFile(lockDescriptor))
-    return makeError("another run is at work in '" + work +
-                     "'; wait for it or choose another output");
-  ownsWork = true;
-
-  std::string expected = fingerprint();
-  std::string path = work + "/fingerprint";
-  auto existing = llvm::MemoryBuffer::getFile(path);
-  if (existing && (*existing)->getBuffer() == expected) {
-    progress.note("going on with the layers in '" + work + "'");
-    return llvm::Error::success();
-  }
-  if (existing)
-    progress.note("'" + work + "' belongs to other options: starting again");
-  std::error_code code;
-  for (fs::directory_iterator file(work, code), end; file != end && !code;
-       file.increment(code))
-    if (file->type() == fs::file_type::directory_file)
-      fs::remove_directories(file->path());
-    else if (llvm::sys::path::filename(file->path()) != "lock")
-      fs::remove(file->path());
-  llvm::raw_fd_ostream os(path, code);
-  if (code)
-    return makeError("cannot write '" + path + "': " + code.message());
-  os << expected;
-  os.close();
-  if (os.has_error()) {
-    std::string reason = os.error().message();
-    os.clear_error();
-    fs::remove(path);
-    return makeError("cannot write '" + path + "': " + reason);
-  }
+  auto opened = WorkFolder::open(options.output + ".work");
+  if (!opened)
+    return opened.takeError();
+  work = std::move(*opened);
+  bool existed = fs::exists(work->getPath() + "/fingerprint");
+  auto resumes = work->claim(fingerprint());
+  if (!resumes)
+    return resumes.takeError();
+  if (*resumes)
+    progress.note("going on with the layers in '" + work->getPath() + "'");
+  else if (existed)
+    progress.note("'" + work->getPath() +
+                  "' belongs to other options: starting again");
   return llvm::Error::success();
 }
 
 llvm::Error Compiler::searchBudget() {
   if (llvm::Error error = openWork())
     return error;
-  BudgetSearch search(*module, *imported, options, *store, work, progress);
+  BudgetSearch search(*module, *imported, options, *store, work->getPath(),
+                      progress);
   auto rules = search.run();
   if (!rules)
     return rules.takeError();
@@ -409,18 +429,6 @@ llvm::Error Compiler::checkDisk() {
         "{2} MiB are left on the disk",
         needed >> 20, options.output, space->available >> 20));
   return llvm::Error::success();
-}
-
-void Compiler::dropUnusedWork() {
-  if (!ownsWork)
-    return;
-  std::error_code code;
-  for (fs::recursive_directory_iterator file(work, code), end;
-       file != end && !code; file.increment(code))
-    if (llvm::sys::path::extension(file->path()) == ".safetensors")
-      return;
-  fs::unlockFile(lockDescriptor);
-  fs::remove_directories(work);
 }
 
 llvm::Expected<json::Array> Compiler::describeRows(ModuleOp assigned,
@@ -483,7 +491,7 @@ llvm::Expected<json::Object> Compiler::evaluate(ModuleOp assigned) {
   if (!assigned)
     return result;
   auto trial = TrialModel::build(assigned, options.phases, *store,
-                                 work + "/reference.ganq");
+                                 work->getPath() + "/reference.ganq");
   if (!trial)
     return trial.takeError();
   auto before = (*trial)->getPerplexity(*tokens);
@@ -495,6 +503,7 @@ llvm::Expected<json::Object> Compiler::evaluate(ModuleOp assigned) {
 }
 
 llvm::Expected<json::Object> Compiler::compile() {
+  settleOptions();
   if (llvm::Error error = checkOptions())
     return std::move(error);
   if (llvm::Error error = importModel())
@@ -513,6 +522,9 @@ llvm::Expected<json::Object> Compiler::compile() {
     }
     if (phase == Phase::Input && !options.calibration.empty())
       imported = OwningOpRef<ModuleOp>(module->clone());
+    if (phase == Phase::Raise)
+      if (llvm::Error error = checkEvaluation())
+        return std::move(error);
     if (phase == Phase::Raise && options.budget != 0)
       if (llvm::Error error = searchBudget())
         return std::move(error);
@@ -536,12 +548,12 @@ llvm::Expected<json::Object> Compiler::compile() {
       return std::move(error);
   if (quantizes) {
     assigned = OwningOpRef<ModuleOp>(module->clone());
-    if (!ownsWork)
+    if (!work)
       if (llvm::Error error = openWork())
         return std::move(error);
-    quantizer = std::make_unique<Quantizer>(*assigned,
-                                            imported ? *imported : ModuleOp(),
-                                            options, *store, work, progress);
+    quantizer = std::make_unique<Quantizer>(
+        *assigned, imported ? *imported : ModuleOp(), options, *store,
+        work->getPath(), progress);
     if (quantizer->getWeightCount() == 0)
       return makeError("expected the model to have weights to quantize, but no "
                        "product but the output head has a constant weight"
@@ -583,6 +595,7 @@ llvm::Expected<json::Object> Compiler::compile() {
                              options.output);
   if (!bytes)
     return bytes.takeError();
+  written.push_back(options.output);
   lap("code");
   json::Array rows;
   if (quantizer && !options.reports.empty()) {
@@ -598,10 +611,6 @@ llvm::Expected<json::Object> Compiler::compile() {
       return evaluated.takeError();
     evaluation = std::move(*evaluated);
     lap("evaluate");
-  }
-  if (quantizes && !options.keepWork) {
-    fs::unlockFile(lockDescriptor);
-    fs::remove_directories(work);
   }
   progress.note(llvm::formatv("wrote {0}: {1} KiB", options.output,
                               (*bytes + 1023) / 1024)
@@ -623,10 +632,15 @@ llvm::Expected<json::Object> Compiler::compile() {
   for (const std::string &path : options.reports)
     if (llvm::Error error = writeReport(path, whole))
       return std::move(error);
+    else
+      written.push_back(path);
   return summary;
 }
 
 llvm::Expected<json::Object> ganq::compileModel(const CompileOptions &options) {
+  // Runs of one process would share its file locks and the threads of BLAS.
+  static std::mutex turn;
+  std::lock_guard<std::mutex> guard(turn);
   Compiler compiler(options);
   return compiler.run();
 }

@@ -4,16 +4,15 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ganq/Onnx/Binding.h"
 #include "ganq/Pipelines/Compile.h"
 #include "ganq/runtime.h"
 #include "llvm/Config/llvm-config.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/InitLLVM.h"
-#include "llvm/Support/Path.h"
 #include "llvm/Support/WithColor.h"
 #include <csignal>
+#include <memory>
 
 using namespace ganq;
 namespace cl = llvm::cl;
@@ -29,7 +28,7 @@ static cl::opt<std::string> scheme(
     "scheme",
     cl::desc("Quantization of the weights: none (default), lut, uniform, pot, "
              "nf, or an attribute's text such as 'lut<bits = 3>'"),
-    cl::init("none"), cl::cat(category));
+    cl::cat(category));
 // The options of a scheme are texts: what they may be depends on the scheme.
 static cl::opt<std::string> bits("bits", cl::desc("Bits of a code, 1 to 8 (4)"),
                                  cl::cat(category));
@@ -89,12 +88,12 @@ static cl::opt<std::string> calibrationMode(
     "calibration-mode",
     cl::desc("sequential (default): each weight sees the inputs that quantized "
              "weights before it give; one-shot: those of the original model"),
-    cl::init("sequential"), cl::cat(category));
-static cl::opt<double>
+    cl::cat(category));
+static cl::opt<std::string>
     alpha("alpha",
           cl::desc("Sequential: 0 aims at the layer's own output, 1 at the "
                    "original model's (0.5)"),
-          cl::init(0.5), cl::cat(category));
+          cl::cat(category));
 static cl::opt<std::string>
     exclude("exclude",
             cl::desc("Weights that keep their precision (regular expression)"),
@@ -108,11 +107,11 @@ static cl::opt<std::string> solver(
              "awq, learned; pot: improved, paper, rtn; nf: gptq, rtn (the "
              "first)"),
     cl::cat(category));
-static cl::opt<int64_t>
+static cl::opt<std::string>
     gramMemory("gram-memory",
                cl::desc("MiB that Gram matrices may take at a time (1024)"),
-               cl::init(1024), cl::cat(category));
-static cl::opt<double>
+               cl::cat(category));
+static cl::opt<std::string>
     budget("budget",
            cl::desc("Bits per weight that tables, scales and all may take: "
                     "chooses the scheme of each weight"),
@@ -132,21 +131,21 @@ static cl::list<std::string>
             cl::desc("Describe the result in a file (may be repeated)"),
             cl::value_desc("file.html|file.json"), cl::cat(category));
 static cl::opt<std::string> target("target", cl::desc("Target: cpu (default)"),
-                                   cl::init("cpu"), cl::cat(category));
+                                   cl::cat(category));
 static cl::opt<std::string>
     cpu("cpu", cl::desc("Processor: host (default), x86-64-v3, x86-64-v4"),
-        cl::init("host"), cl::cat(category));
+        cl::cat(category));
 static cl::list<std::string> bindings("bind",
                                       cl::desc("Size of a symbolic dimension"),
                                       cl::value_desc("dim=value"),
                                       cl::cat(category));
-static cl::opt<int64_t> chunk("prefill-chunk",
-                              cl::desc("Tokens of one prefill call (64)"),
-                              cl::init(64), cl::cat(category));
-static cl::opt<int64_t>
+static cl::opt<std::string> chunk("prefill-chunk",
+                                  cl::desc("Tokens of one prefill call (64)"),
+                                  cl::cat(category));
+static cl::opt<std::string>
     maxContext("max-context",
                cl::desc("Longest sequence (0: what the model says)"),
-               cl::init(0), cl::cat(category));
+               cl::cat(category));
 static cl::opt<std::string>
     compileTo("compile-to", cl::desc("Stop after a phase and write MLIR"),
               cl::value_desc("phase"), cl::cat(category));
@@ -188,30 +187,36 @@ EXAMPLES:
     ganq-compile model.onnx -o model.mlir --compile-to=raise
 )");
 
-/// The options that make up a scheme.
-static cl::opt<std::string> *const schemeOptions[] = {
-    &bits,      &group, &activationBits, &levels,   &outliers, &fullRows,
-    &tableRows, &entry, &grid,           &mantissa, &scale};
+/// The options that setCompileOption() reads.
+static cl::opt<std::string> *const texts[] = {
+    &scheme,     &bits,        &group,           &activationBits,
+    &levels,     &outliers,    &fullRows,        &tableRows,
+    &entry,      &grid,        &mantissa,        &scale,
+    &rules,      &calibration, &calibrationMode, &alpha,
+    &exclude,    &solver,      &gramMemory,      &budget,
+    &candidates, &evaluate,    &target,          &cpu,
+    &chunk,      &maxContext,  &compileTo};
+static cl::opt<bool> *const flags[] = {&quantizeHead, &keepWork, &verbose};
+// Lists have an operator & of their own.
+static cl::list<std::string> *const lists[] = {std::addressof(bindings),
+                                               std::addressof(reports)};
 
-/// Names the options that a run without quantization does not read.
-static void warnOfIgnoredOptions(const CompileOptions &options) {
-  auto warn = [](const cl::Option &option, llvm::StringRef without) {
-    if (option.getNumOccurrences() > 0)
-      llvm::WithColor::warning(llvm::errs(), "ganq-compile")
-          << "--" << option.ArgStr << " has no effect without " << without
-          << "\n";
-  };
-  if (budget.getNumOccurrences() == 0)
-    warn(candidates, "--budget");
-  bool quantizes = options.phases.quantizes() || budget.getNumOccurrences() > 0;
-  if (options.phases.scheme == "none" && budget.getNumOccurrences() == 0)
-    for (const cl::Option *option : schemeOptions)
-      warn(*option, "--scheme");
-  if (!quantizes)
-    for (const cl::Option *option : std::initializer_list<const cl::Option *>{
-             &calibration, &calibrationMode, &alpha, &exclude, &quantizeHead,
-             &solver})
-      warn(*option, "--scheme, --rules or --budget");
+static llvm::Error readOptions(CompileOptions &options) {
+  for (const cl::opt<std::string> *text : texts)
+    if (text->getNumOccurrences() > 0)
+      if (llvm::Error error =
+              setCompileOption(options, text->ArgStr, text->getValue()))
+        return error;
+  for (const cl::opt<bool> *flag : flags)
+    if (flag->getNumOccurrences() > 0)
+      if (llvm::Error error = setCompileOption(
+              options, flag->ArgStr, flag->getValue() ? "true" : "false"))
+        return error;
+  for (const cl::list<std::string> *list : lists)
+    for (const std::string &value : *list)
+      if (llvm::Error error = setCompileOption(options, list->ArgStr, value))
+        return error;
+  return llvm::Error::success();
 }
 
 int ganq::compileMain(int argc, char **argv) {
@@ -225,69 +230,17 @@ int ganq::compileMain(int argc, char **argv) {
   });
   cl::ParseCommandLineOptions(
       argc, argv, "Compiles an ONNX language model to a .ganq file\n");
-  CompileOptions options;
-  options.model = model;
-  options.output = output;
-  llvm::StringRef folder = llvm::sys::path::parent_path(model);
-  options.phases.modelDir = folder.empty() ? "." : folder.str();
-  options.phases.scheme = scheme;
-  for (const cl::opt<std::string> *option : schemeOptions)
-    if (option->getNumOccurrences() > 0 &&
-        (scheme != "none" || budget.getNumOccurrences() > 0))
-      options.phases.schemeOptions.emplace_back(option->ArgStr.str(),
-                                                option->getValue());
-  options.phases.rules = rules;
-  options.candidates = candidates;
-  options.evaluate = evaluate;
-  options.reports.assign(reports.begin(), reports.end());
-  options.phases.exclude = exclude;
-  options.phases.quantizeHead = quantizeHead;
-  options.phases.cpu = cpu;
-  options.phases.chunk = chunk;
-  options.phases.maxContext = maxContext;
-  options.calibration = calibration;
-  options.calibrationMode = calibrationMode;
-  options.alpha = alpha;
-  options.solver = solver;
-  options.keepWork = keepWork;
-  options.verbose = verbose;
-
   auto fail = [](const llvm::Twine &message) {
     llvm::WithColor::error(llvm::errs(), "ganq-compile") << message << "\n";
     return 1;
   };
-  for (const std::string &text : bindings) {
-    std::string error;
-    std::pair<std::string, int64_t> binding;
-    if (!onnx::parseBinding(text, binding, error))
-      return fail(error);
-    options.bindings.push_back(std::move(binding));
-  }
-  constexpr int64_t kMaxMiB = int64_t(1) << 42;
-  if (gramMemory < 1 || gramMemory > kMaxMiB)
-    return fail(
-        "expected --gram-memory to be between 1 and 2^42 MiB, but got " +
-        llvm::Twine(gramMemory));
-  options.gramMemory = gramMemory << 20;
-  if (target != "cpu")
-    return fail("expected --target to be `cpu`, but got `" + target + "`");
-  if (!compileTo.empty()) {
-    options.compileTo = parsePhase(compileTo);
-    if (!options.compileTo)
-      return fail("expected --compile-to to be one of " + getPhaseNames() +
-                  ", but got `" + compileTo + "`");
-  }
-  if (budget.getNumOccurrences() > 0) {
-    if (!(budget > 0))
-      return fail("expected --budget to be a positive number of bits");
-    options.budget = budget;
-    // The options of the family that the candidates are of.
-    if (scheme == "none" && !options.phases.schemeOptions.empty())
-      options.phases.scheme = "lut";
-  }
+  CompileOptions options;
+  options.model = model;
+  options.output = output;
+  if (llvm::Error error = readOptions(options))
+    return fail(llvm::toString(std::move(error)));
   if (printJson && options.output == "-")
     return fail("expected --json or -o -, but got both");
-  warnOfIgnoredOptions(options);
   llvm::Expected<llvm::json::Object> summary = compileModel(options);
   if (!summary) {
     if (summary.errorIsA<ReportedError>()) {

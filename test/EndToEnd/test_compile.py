@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -125,6 +126,41 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(compiled, demo_tokens, tm
     run_tool("ganq-compile", MODEL, "-o", output, "--scheme=uniform", "--bits=4")
     assert set(weights(output).values()) == {"uniform4", "none"}
     assert os.listdir(tmp_path) == ["m.ganq"]
+
+
+def test_files_of_other_weights_are_not_taken(compiled, tmp_path):
+    """A file counts as a solution only by the key and the scheme in it."""
+    options = ("--scheme=uniform", "--bits=4")
+    undisturbed = compiled(MODEL, *options).read_bytes()
+    output, work = tmp_path / "m.ganq", tmp_path / "m.ganq.work"
+    run_tool("ganq-compile", MODEL, "-o", output, *options, "--keep-work")
+    other = tmp_path / "other.ganq"
+    run_tool("ganq-compile", MODEL, "-o", other, "--scheme=uniform", "--bits=3", "--keep-work")
+    (tmp_path / "other.ganq.work" / "weight0.safetensors").replace(work / "weight0.safetensors")
+    (work / "weight1.safetensors").rename(work / "weight2.safetensors")
+    run_tool("ganq-compile", MODEL, "-o", output, *options)
+    assert output.read_bytes() == undisturbed
+
+
+def test_another_build_starts_afresh(tmp_path):
+    """The same program with other bytes, as another build of it is."""
+    tools = tmp_path / "build" / "bin"
+    tools.mkdir(parents=True)
+    program = tools / "ganq-compile"
+    shutil.copy(HOME / "bin" / "ganq-compile", program)
+    options = [MODEL, "-o", tmp_path / "m.ganq", "--scheme=uniform", "--keep-work", "--verbose"]
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(HOME / "lib")}
+
+    def run():
+        result = subprocess.run([program, *options], capture_output=True, text=True, env=environment)
+        assert result.returncode == 0, result.stderr
+        return result.stderr
+
+    run()
+    assert "going on" in run()
+    with program.open("ab") as file:
+        file.write(b"x")
+    assert "starting again" in run()
 
 
 @pytest.mark.parametrize("options", [("--scheme=none",), ("--scheme=uniform", "--bits=4")])

@@ -24,8 +24,10 @@ MODEL = DEMO / "model.onnx"
         (["--scheme=nf", "--solver=kmeans"], ["--solver", "gptq", "`kmeans`"]),
         (["--rules=none.yaml"], ["none.yaml"]),
         (["--budget=3"], ["--budget", "--calibration=ids.npy"]),
-        (["--budget=-1"], ["--budget"]),
-        (["--budget=3", "--scheme=lut", "--bits=3"], ["--budget"]),
+        (["--budget=-1"], ["--budget to be a positive number of bits", "`-1`"]),
+        (["--budget=nan"], ["--budget to be a number", "`nan`"]),
+        (["--alpha=half"], ["--alpha to be a number", "`half`"]),
+        (["--prefill-chunk=1.5"], ["--prefill-chunk to be an integer", "`1.5`"]),
         (["--scheme=uniform", "--report=m.txt"], ["--report", ".html or .json"]),
         (["--scheme=uniform", "--evaluate=none.npy"], ["none.npy"]),
     ],
@@ -44,7 +46,7 @@ def test_bad_options(tmp_path, options, parts):
         ("- {match: layers, scheme: magic}\n", [":1:", "`magic`"]),
         ("- {match: layers, solver: gptq}\n", ["rules.yaml", "improved, literal, kmeans", "`gptq`"]),
         ("- {bits: 3}\n", [":1:", "`match`"]),
-        ("{{{\n", [":"]),
+        ("{{{\n", ["rules.yaml:1:"]),
         ("", ["a list of rules"]),
     ],
 )
@@ -121,6 +123,38 @@ def test_budget_is_better_than_uniform_at_its_size(tmp_path, compiled, few_token
     assert perplexity(output, evaluation) < perplexity(uniform, evaluation)
 
 
+def test_budget_with_sequential_calibration(tmp_path, few_tokens):
+    """The search is one-shot, then the chosen schemes are solved in sequence."""
+    model = data_file("models/stories260k.opset17.past.onnx")
+    summaries = {}
+    for mode in ("one-shot", "sequential"):
+        output = tmp_path / f"{mode}.ganq"
+        summaries[mode] = json.loads(
+            run_tool(
+                "ganq-compile",
+                *(model, "-o", output, "--json", "--budget=3.6", f"--calibration={few_tokens[0]}"),
+                *(f"--calibration-mode={mode}", "--candidates=uniform<bits = 2>;uniform<bits = 4>"),
+            ).stdout
+        )
+        assert summaries[mode]["bits_per_weight"] <= 3.6
+    one_shot, sequential = (
+        {w["name"]: (w["scheme"], w["relative_error"]) for w in s["weights"]} for s in summaries.values()
+    )
+    assert {name: scheme for name, (scheme, _) in one_shot.items()} == {
+        name: scheme for name, (scheme, _) in sequential.items()
+    }
+    assert len({scheme for scheme, _ in sequential.values()}) == 2
+    assert one_shot != sequential
+    for weight in summaries["sequential"]["budget"]["weights"]:
+        assert all(candidate["divergence"] > 0 for candidate in weight["candidates"])
+
+
+def test_budget_chooses_the_bits(tmp_path, demo_tokens):
+    calibration = f"--calibration={demo_tokens[0]}"
+    message = refuse(tmp_path, MODEL, "--budget=3", "--scheme=lut", "--bits=3", calibration)
+    assert "expected --budget without --bits" in message
+
+
 def test_a_budget_that_nothing_fits(tmp_path, few_tokens):
     message = refuse_keeping_work(
         tmp_path,
@@ -149,6 +183,21 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.seen[tag] = self.seen.get(tag, 0) + 1
         self.links += [value for name, value in attributes if name in ("src", "href")]
+
+
+@pytest.mark.parametrize("ids, part", [([[1, 5000]], "from 0 to 1023"), (np.ones((1, 514)), "at most 513 tokens")])
+def test_evaluation_is_checked_first(tmp_path, ids, part):
+    """Before weights are solved: no work folder is left behind."""
+    np.save(tmp_path / "e.npy", np.asarray(ids, np.int32))
+    assert part in refuse(tmp_path, MODEL, "--scheme=uniform", f"--evaluate={tmp_path / 'e.npy'}")
+
+
+def test_a_report_that_cannot_be_written_takes_the_output_back(tmp_path):
+    (tmp_path / "r.json.tmp").mkdir()
+    reports = (f"--report={tmp_path / 'r.html'}", f"--report={tmp_path / 'r.json'}")
+    result = run_tool("ganq-compile", MODEL, "-o", tmp_path / "m.ganq", "--scheme=uniform", *reports, check=False)
+    assert result.returncode == 1 and "cannot write the report" in result.stderr
+    assert not (tmp_path / "m.ganq").exists() and not (tmp_path / "r.html").exists()
 
 
 def test_report(tmp_path, demo_tokens):

@@ -5,6 +5,8 @@
 \*===----------------------------------------------------------------------===*/
 
 #include "ganq-c/ganq.h"
+#include <dirent.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,6 +37,73 @@ static void expect_refusal(const char *model, const char *output,
   ganq_compiler_free(report);
 }
 
+/* Open files of this process. */
+static int count_files(void) {
+  DIR *folder = opendir("/proc/self/fd");
+  int count = 0;
+  if (!folder)
+    return -1;
+  while (readdir(folder))
+    ++count;
+  closedir(folder);
+  return count;
+}
+
+typedef struct job {
+  const char *model, *output;
+  int status;
+  char *messages;
+} job;
+
+static void *run_job(void *argument) {
+  job *work = argument;
+  const ganq_option options[] = {
+      {"scheme", "uniform"}, {"bits", "3"}, {"solver", "rtn"}};
+  work->status = ganq_compile(work->model, work->output, options, 3, NULL,
+                              &work->messages);
+  return NULL;
+}
+
+/* Two threads with one output, and so one work folder, take turns. */
+static void test_threads(const char *model, const char *output) {
+  job jobs[2] = {{model, output, -1, NULL}, {model, output, -1, NULL}};
+  pthread_t threads[2];
+  int files = count_files();
+  for (int i = 0; i < 2; ++i)
+    expect(!pthread_create(&threads[i], NULL, run_job, &jobs[i]), "a thread",
+           NULL);
+  for (int i = 0; i < 2; ++i) {
+    pthread_join(threads[i], NULL);
+    expect(jobs[i].status == 0, "the model to compile beside another",
+           jobs[i].messages);
+    ganq_compiler_free(jobs[i].messages);
+  }
+  expect(count_files() == files, "no file left open", "another number");
+  remove(output);
+}
+
+/* What ganq-compile refuses or takes is refused or taken here. */
+static void test_equal_to_command_line(const char *model, const char *output) {
+  const ganq_option budget[] = {{"budget", "0"}};
+  expect_refusal(model, output, budget, 1,
+                 "expected --budget to be a positive number of bits");
+  const ganq_option group[] = {{"budget", "3"}, {"group", "64"}};
+  expect_refusal(model, output, group, 2, "--calibration=ids.npy");
+  const ganq_option report[] = {{"report", "m.txt"}};
+  expect_refusal(model, output, report, 1, ".html or .json");
+  const ganq_option evaluate[] = {{"evaluate", "/nowhere/ids.npy"}};
+  expect_refusal(model, output, evaluate, 1, "/nowhere/ids.npy");
+
+  const ganq_option unused[] = {{"group", "64"}, {"compile-to", "input"}};
+  char *messages = NULL;
+  int status = ganq_compile(model, output, unused, 2, NULL, &messages);
+  expect(status == 0, "an option without effect to be taken", messages);
+  expect(messages && strstr(messages, "--group has no effect without --scheme"),
+         "a warning", messages);
+  ganq_compiler_free(messages);
+  remove(output);
+}
+
 int main(int argc, char **argv) {
   char output[4096];
   char *report = NULL, *messages = NULL;
@@ -50,9 +119,9 @@ int main(int argc, char **argv) {
   const ganq_option wide[] = {{"scheme", "uniform"}, {"bits", "9"}};
   expect_refusal(model, output, wide, 2, "between 1 and 8");
   const ganq_option text[] = {{"alpha", "half"}};
-  expect_refusal(model, output, text, 1, "expected alpha to be a number");
+  expect_refusal(model, output, text, 1, "expected --alpha to be a number");
   const ganq_option phase[] = {{"compile-to", "moon"}};
-  expect_refusal(model, output, phase, 1, "expected compile-to to be one of");
+  expect_refusal(model, output, phase, 1, "expected --compile-to to be one of");
   const ganq_option bind[] = {{"bind", "batch"}};
   expect_refusal(model, output, bind, 1, "expected dimension=size");
   expect_refusal("/nowhere/model.onnx", output, NULL, 0, "error: ");
@@ -77,6 +146,8 @@ int main(int argc, char **argv) {
   remove(output);
   ganq_compiler_free(report);
   ganq_compiler_free(messages);
+  test_equal_to_command_line(model, output);
+  test_threads(model, output);
   expect(strchr(ganq_compiler_version(), '.') != NULL, "a version",
          ganq_compiler_version());
   return failures != 0;

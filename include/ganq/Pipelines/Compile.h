@@ -49,12 +49,22 @@ struct CompileOptions {
   bool verbose = false;  ///< Plan and remarks even without a terminal.
   /// Where warnings and errors go, a line each; null: stderr.
   llvm::raw_ostream *messages = nullptr;
+  /// Names that setCompileOption() has set; the others are defaults.
+  std::vector<std::string> given = {};
 };
 
-/// Compiles a model. Progress goes to stderr; on failure no output is left
-/// behind, and quantized layers stay in `<output>.work` for the next run with
-/// the same options. Returns a summary: per weight its scheme, bytes and error,
-/// sizes, seconds of each stage.
+/// Sets the option of ganq-compile with the name `key`, without dashes; flags
+/// are `true` or `false`. `bind` and `report` add to what is there. Fails with
+/// a message that names the option.
+llvm::Error setCompileOption(CompileOptions &options, llvm::StringRef key,
+                             llvm::StringRef value);
+
+/// Compiles a model; the calls of a process take turns. The model's weights lie
+/// in its own folder, whatever `phases.modelDir` says. With a budget, scheme
+/// options alone are for candidates of the family lut. Progress goes to stderr;
+/// on failure no output is left behind, and quantized layers stay in
+/// `<output>.work` for the next run with the same options. Returns a summary:
+/// per weight its scheme, bytes and error, sizes, seconds of each stage.
 llvm::Expected<llvm::json::Object> compileModel(const CompileOptions &options);
 
 /// The command line of ganq-compile.
