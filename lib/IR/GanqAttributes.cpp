@@ -69,6 +69,11 @@ static LogicalResult verifyCodes(function_ref<InFlightDiagnostic()> emitError,
   if (bits < 1 || bits > 8)
     return emitError() << "expected bits to be between 1 and 8, but got "
                        << bits;
+  // Beyond this, sizes that are computed from groups would overflow.
+  constexpr int64_t most = int64_t(1) << 30;
+  if (group > most)
+    return emitError() << "expected group to be at most " << most
+                       << ", but got " << group << "; 0 groups the whole row";
   CodeLayout layout(bits, 1, 1);
   if (!layout.canGroup(group))
     return emitError() << "expected group to be 0, a multiple of "
@@ -123,9 +128,13 @@ LogicalResult LutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                               Type entry, int64_t outliers, int64_t fullRows) {
   if (failed(verifyCodes(emitError, bits, group)))
     return failure();
-  if (rows != 1 && (rows < 1 || rows % CodeLayout::kRowTile != 0))
+  // The solver works on the rows of whole tables.
+  constexpr int64_t mostRows = 1024;
+  if (rows != 1 &&
+      (rows < 1 || rows > mostRows || rows % CodeLayout::kRowTile != 0))
     return emitError() << "expected rows to be 1 or a positive multiple of "
-                       << CodeLayout::kRowTile << ", but got " << rows;
+                       << CodeLayout::kRowTile << " up to " << mostRows
+                       << ", but got " << rows;
   if (!entry.isF16() && !entry.isBF16() && !entry.isSignlessInteger(8) &&
       !isa<Float8E4M3FNType>(entry))
     return emitError() << "expected entry to be f16, bf16, i8 or f8E4M3FN, but "
@@ -135,6 +144,9 @@ LogicalResult LutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError() << "expected outliers to be between 0 and 5000 "
                           "ten-thousandths of a row, but got "
                        << outliers;
+  if (outliers && bits == 8)
+    return emitError() << "expected at most 7 bits along with outliers, but "
+                          "got 8; tables of 8 bits need no outliers";
   if (fullRows < 0)
     return emitError() << "expected full_rows not to be negative, but got "
                        << fullRows;
@@ -246,6 +258,10 @@ std::string UniformAttr::getShortName() const {
   name += groupSuffix(getGroup());
   if (!getScale().isF16())
     name += "_" + shortTypeName(getScale()).str();
+  if (getSmooth())
+    name += "_smooth";
+  if (getShift())
+    name += "_shift";
   return name;
 }
 

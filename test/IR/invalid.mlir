@@ -13,8 +13,14 @@ func.func private @lut_group(tensor<4x32xf32, #ganq.lut<bits = 4, group = 20>>)
 // -----
 
 // lut-rows
-// expected-error @below {{expected rows to be 1 or a positive multiple of 4, but got 6}}
+// expected-error @below {{expected rows to be 1 or a positive multiple of 4 up to 1024, but got 6}}
 func.func private @lut_rows(tensor<8x64xf32, #ganq.lut<bits = 4, rows = 6>>)
+
+// -----
+
+// lut-rows
+// expected-error @below {{expected rows to be 1 or a positive multiple of 4 up to 1024, but got 1028}}
+func.func private @lut_many_rows(tensor<2048x64xf32, #ganq.lut<bits = 4, rows = 1028>>)
 
 // -----
 
@@ -27,6 +33,18 @@ func.func private @lut_entry(tensor<8x64xf32, #ganq.lut<bits = 4, entry = f32>>)
 // lut-outliers
 // expected-error @below {{expected outliers to be between 0 and 5000 ten-thousandths of a row, but got 9000}}
 func.func private @lut_outliers(tensor<8x64xf32, #ganq.lut<bits = 4, outliers = 9000>>)
+
+// -----
+
+// lut-outliers
+// expected-error @below {{expected at most 7 bits along with outliers, but got 8; tables of 8 bits need no outliers}}
+func.func private @lut_outliers_8_bits(tensor<8x64xf32, #ganq.lut<bits = 8, outliers = 50>>)
+
+// -----
+
+// lut-group
+// expected-error @below {{expected group to be at most 1073741824, but got 1152921504606846976; 0 groups the whole row}}
+func.func private @lut_huge_group(tensor<8x64xf32, #ganq.lut<bits = 4, group = 1152921504606846976>>)
 
 // -----
 

@@ -203,9 +203,6 @@ TEST_F(LutSolverTest, NotesAndErrors) {
   EXPECT_NE(fails(LutAttr::get(&context, 4, 0), "best")
                 .find("(improved, literal, kmeans), but got 'best'"),
             std::string::npos);
-  EXPECT_NE(fails(LutAttr::get(&context, 8, 0, 1, f16, 50, 0), "")
-                .find("at most 7 bits"),
-            std::string::npos);
   weight[7] = 1e6f;
   EXPECT_NE(fails(LutAttr::get(&context, 4, 0, 1, f16, 50, 0), "")
                 .find("fp16's range"),

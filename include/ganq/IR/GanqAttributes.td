@@ -91,12 +91,13 @@ def Ganq_LutAttr : Ganq_SchemeAttr<"Lut", "lut"> {
     `outlier_column`, ui16 (i32 beyond 65536 columns), and `outlier_value`,
     f16. N is padded to a multiple of 4.
 
-    Constraints: (lut-bits) 1 <= bits <= 8; (lut-group) group is 0, a
-    multiple of the columns that one unit of codes holds (128 divided by the
-    width of the narrowest plane), or a divisor of them and multiple of 16; (lut-rows)
-    rows is 1 or a multiple of 4; (lut-entry) entry is f16, bf16, i8 or
-    f8E4M3FN; (lut-outliers) 0 <= outliers <= 5000; (lut-full-rows) 0 <=
-    full_rows <= N.
+    Constraints: (lut-bits) 1 <= bits <= 8; (lut-group) group is at most 2^30
+    and 0, a multiple of the columns that one unit of codes holds (128 divided
+    by the width of the narrowest plane), or a divisor of them and multiple of
+    16; (lut-rows) rows is 1 or a multiple of 4 up to 1024; (lut-entry) entry is
+    f16, bf16, i8 or f8E4M3FN; (lut-outliers) 0 <= outliers <= 5000, and 0 with
+    8 bits, whose tables leave nothing to keep; (lut-full-rows) 0 <= full_rows
+    <= N.
 
     ```mlir
     tensor<4096x4096xf32, #ganq.lut<bits = 4>>
@@ -148,13 +149,13 @@ def Ganq_UniformAttr : Ganq_SchemeAttr<"Uniform", "uniform", ["getActivationBits
     with `smooth` `input_scale`, f16 [K]; with `shift` `input_shift`, f16 [K],
     and `offset`, f32 [N]. N is padded to a multiple of 4.
 
-    Constraints: (uniform-bits) 1 <= bits <= 8; (uniform-group) group is 0, a
-    multiple of the columns that one unit of codes holds (128 divided by the
-    width of the narrowest plane), or a divisor of them and multiple of 16;
-    (uniform-levels) levels is 0 or between 2 and 2^bits; (uniform-scale) scale
-    is f16, bf16 or f32; (uniform-activation) 0 <= activation <= 8;
-    (uniform-shift) shift only with an activation; (uniform-sum) K <= 33000
-    with an activation, so that sums fit 32 bits.
+    Constraints: (uniform-bits) 1 <= bits <= 8; (uniform-group) group is at most
+    2^30 and 0, a multiple of the columns that one unit of codes holds (128
+    divided by the width of the narrowest plane), or a divisor of them and
+    multiple of 16; (uniform-levels) levels is 0 or between 2 and 2^bits;
+    (uniform-scale) scale is f16, bf16 or f32; (uniform-activation) 0 <=
+    activation <= 8; (uniform-shift) shift only with an activation;
+    (uniform-sum) K <= 33000 with an activation, so that sums fit 32 bits.
   }];
   let parameters = (ins "unsigned":$bits,
       DefaultValuedParameter<"int64_t", "0">:$group,
@@ -205,11 +206,12 @@ def Ganq_PotAttr : Ganq_SchemeAttr<"Pot", "pot", ["getFixedLevels"]> {
     Stored as `codes`, ui8 in the lane order of `CodeLayout`, and `scale`
     [N padded to 4, groups].
 
-    Constraints: (pot-bits) 2 <= bits <= 8; (pot-group) group is 0, a
-    multiple of the columns that one unit of codes holds (128 divided by the
-    width of the narrowest plane), or a divisor of them and multiple of 16; (pot-grid)
-    mantissa is 0 with grids `pot` and `stride2`, else below bits - 1, and the
-    greatest level does not exceed 2^8; (pot-scale) scale is f16 or bf16.
+    Constraints: (pot-bits) 2 <= bits <= 8; (pot-group) group is at most 2^30
+    and 0, a multiple of the columns that one unit of codes holds (128 divided
+    by the width of the narrowest plane), or a divisor of them and multiple of
+    16; (pot-grid) mantissa is 0 with grids `pot` and `stride2`, else below
+    bits - 1, and the greatest level does not exceed 2^8; (pot-scale) scale is
+    f16 or bf16.
   }];
   let parameters = (ins "unsigned":$bits,
       DefaultValuedParameter<"int64_t", "0">:$group,
@@ -254,9 +256,9 @@ def Ganq_NfAttr : Ganq_SchemeAttr<"Nf", "nf", ["getFixedLevels"]> {
     Stored as `codes`, ui8 in the lane order of `CodeLayout`, and `scale`, f16
     [N padded to 4, groups].
 
-    Constraints: (nf-bits) 2 <= bits <= 8; (nf-group) group is 0, a multiple of
-    the columns that one unit of codes holds (128 divided by the width of the
-    narrowest plane), or a divisor of them and multiple of 16.
+    Constraints: (nf-bits) 2 <= bits <= 8; (nf-group) group is at most 2^30 and
+    0, a multiple of the columns that one unit of codes holds (128 divided by
+    the width of the narrowest plane), or a divisor of them and multiple of 16.
   }];
   let parameters = (ins "unsigned":$bits,
                         DefaultValuedParameter<"int64_t", "0">:$group);
