@@ -189,6 +189,14 @@ Value IntegerBuilder::addPartials(ArrayRef<Value> tiles) {
                        addNeighbours(tiles[2], tiles[3]));
 }
 
+Value IntegerBuilder::addWithinRows(Value partials) {
+  for (int64_t other : {1, 2})
+    partials = addi(
+        partials,
+        shuffle(partials, partials, [&](int64_t i) { return i ^ other; }, 16));
+  return partials;
+}
+
 Value IntegerBuilder::spread(ArrayRef<Value> rows, bool repeat) {
   Type type = rows[0].getType();
   auto four = VectorType::get({4}, type);

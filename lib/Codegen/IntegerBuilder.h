@@ -60,6 +60,9 @@ public:
   /// v[i] of the vectors of four tiles, added up by row: 16 sums.
   Value addPartials(mlir::ArrayRef<Value> tiles);
 
+  /// The four sums of each row of a tile added up, in all four places.
+  Value addWithinRows(Value partials);
+
   /// Scalars, one per row of a tile, repeated for the four sums of the row, or
   /// followed by zeros.
   Value spread(mlir::ArrayRef<Value> rows, bool repeat);

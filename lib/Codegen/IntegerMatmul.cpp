@@ -22,674 +22,416 @@
 //===----------------------------------------------------------------------===//
 
 #include "IntegerMatmul.h"
-#include "IntegerBuilder.h"
-#include "ganq/Support/ActivationLayout.h"
+#include "IntegerKernel.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/Support/MathExtras.h"
-#include <map>
 
 using namespace mlir;
 using namespace ganq;
 using Values = KernelBuilder::Values;
 
-namespace {
+void IntegerMatmul::emit(Value lo, Value hi) {
+  bool decodes = !p.planes && (p.m < 0 || p.m >= (k.avx512 ? 8 : 2));
+  makeScratch(decodes);
+  k.loop(lo, hi, 1, [&](Value block) {
+    beginBlock(block);
+    if (decodes)
+      emitDecoded();
+    else
+      forRowBlocks(k.dim(in.out, 0), p.m, getRowBlock(),
+                   [&](Value row, int64_t count) { emitRows(row, count); });
+  });
+}
 
-constexpr int64_t kLanes = KernelBuilder::kLanes;
-constexpr int64_t kRowTile = CodeLayout::kRowTile;
-/// Tiles of a work item.
-constexpr int64_t kTiles = kLanes / kRowTile;
+//===----------------------------------------------------------------------===//
+// Blocks of 16 rows of W
+//===----------------------------------------------------------------------===//
 
-/// What the kernel is made for.
-struct Problem {
-  int64_t m; ///< Rows of x, or -1.
-  int64_t n, columns, group;
-  unsigned bits, activation;
-  bool planes;
-};
+void IntegerMatmul::beginBlock(Value index) {
+  block = index;
+  column = k.mul(block, kLanes);
+  int64_t padded = llvm::alignTo(p.n, kRowTile);
+  storeMask = padMask = {};
+  if (p.n % kLanes)
+    storeMask = vector::CreateMaskOp::create(k.builder, k.loc, k.vecI1,
+                                             k.sub(k.index(p.n), column));
+  if (padded % kLanes)
+    padMask = vector::CreateMaskOp::create(k.builder, k.loc, k.vecI1,
+                                           k.sub(k.index(padded), column));
+  bias = in.bias ? k.loadVector(in.bias, column, storeMask) : Value();
+  if (p.group)
+    return;
+  scale = k.loadVector(flat(in.scale), column, padMask);
+  zero = b.loadIntegers(flat(in.zero), column, padMask);
+  Value sums = b.loadIntegers(flat(in.sum), column, padMask);
+  sum = b.subi(sums, b.muli(zero, k.splatInt(static_cast<int32_t>(p.columns))));
+}
 
-struct Operands {
-  Value x, out, codes, scale, zero, sum, bias;
-};
+Value IntegerMatmul::flat(Value memref) {
+  return memref::CollapseShapeOp::create(
+      k.builder, k.loc, memref, SmallVector<ReassociationIndices>{{0, 1}});
+}
 
-class IntegerMatmul {
-public:
-  IntegerMatmul(KernelBuilder &k, const CpuTarget &target,
-                const Problem &problem, const Operands &operands)
-      : k(k), b(k, target, problem.bits, problem.activation), p(problem),
-        in(operands), layout(p.bits, p.n, p.columns),
-        record(p.activation, p.columns, p.group, p.planes ? p.bits : 0) {
-    step = layout.getGroupGranularity();
-    // Long steps have the additions of more chains in flight.
-    while (!p.planes && step < kLeastStep &&
-           (p.group == 0 || p.group % (2 * step) == 0))
-      step *= 2;
-  }
+Value IntegerMatmul::tileAt(Value number) {
+  Value tile = k.add(k.mul(block, kTiles), number);
+  int64_t tiles = layout.getRowTiles();
+  return tiles % kTiles ? k.min(tile, k.index(tiles - 1)) : tile;
+}
 
-  void emit(Value lo, Value hi) {
-    bool decodes = !p.planes && (p.m < 0 || p.m >= (k.avx512 ? 8 : 2));
-    makeScratch(decodes);
-    k.loop(lo, hi, 1, [&](Value block) {
-      beginBlock(block);
-      if (decodes)
-        emitDecoded();
-      else
-        forRowBlocks(k.dim(in.out, 0), p.m, getRowBlock(),
-                     [&](Value row, int64_t count) { emitRows(row, count); });
-    });
-  }
-
-private:
-  //===--------------------------------------------------------------------===//
-  // Blocks of 16 rows of W
-  //===--------------------------------------------------------------------===//
-
-  Type getSumType() const {
-    return p.group ? Type(k.f32) : Type(k.builder.getI32Type());
-  }
-  Value zeroSum() { return p.group ? k.splat(0.0f) : k.splatInt(0); }
-
-  void beginBlock(Value index) {
-    block = index;
-    column = k.mul(block, kLanes);
-    int64_t padded = llvm::alignTo(p.n, kRowTile);
-    storeMask = padMask = {};
-    if (p.n % kLanes)
-      storeMask = vector::CreateMaskOp::create(k.builder, k.loc, k.vecI1,
-                                               k.sub(k.index(p.n), column));
-    if (padded % kLanes)
-      padMask = vector::CreateMaskOp::create(k.builder, k.loc, k.vecI1,
-                                             k.sub(k.index(padded), column));
-    bias = in.bias ? k.loadVector(in.bias, column, storeMask) : Value();
-    if (p.group)
-      return;
-    scale = k.loadVector(flat(in.scale), column, padMask);
-    zero = b.loadIntegers(flat(in.zero), column, padMask);
-    Value sums = b.loadIntegers(flat(in.sum), column, padMask);
-    sum =
-        b.subi(sums, b.muli(zero, k.splatInt(static_cast<int32_t>(p.columns))));
-  }
-
-  /// [N, 1] as [N].
-  Value flat(Value memref) {
-    return memref::CollapseShapeOp::create(
-        k.builder, k.loc, memref, SmallVector<ReassociationIndices>{{0, 1}});
-  }
-
-  /// A tile of the block; behind the last one that one, which is not stored.
-  Value tileAt(Value number) {
-    Value tile = k.add(k.mul(block, kTiles), number);
-    int64_t tiles = layout.getRowTiles();
-    return tiles % kTiles ? k.min(tile, k.index(tiles - 1)) : tile;
-  }
-
-  /// Stores 16 results from the sums of row `place` of the scratch.
-  void finish(Value row, Value place) {
-    Values tiles;
-    for (int64_t t = 0; t < kTiles; ++t)
-      tiles.push_back(loadScratch(sums, {place, k.index(t)}));
-    Value total = b.addPartials(tiles);
-    Value factor = k.splat(b.loadHeader(in.x, row, ActivationLayout::kScale));
-    if (!p.group) {
-      Value inputZero = b.toInteger(
-          k.splat(b.loadHeader(in.x, row, ActivationLayout::kZero)));
-      Value inputSum = b.toInteger(
-          k.splat(b.loadHeader(in.x, row, ActivationLayout::kSums)));
-      total = b.subi(total, b.muli(zero, inputSum));
-      total = b.subi(total, b.muli(sum, inputZero));
-      total = k.mulf(b.toFloat(total), scale);
-    }
-    Value result = k.mulf(total, factor);
-    if (bias)
-      result = k.addf(result, bias);
-    k.storeVector(result, in.out, {row, column}, storeMask);
-  }
-
-  Value loadScratch(Value memref, ValueRange at) {
-    auto type = cast<MemRefType>(memref.getType());
-    Values indices(at);
-    indices.push_back(k.index(0));
-    return vector::LoadOp::create(
-        k.builder, k.loc, VectorType::get({kLanes}, type.getElementType()),
-        memref, indices);
-  }
-  void storeScratch(Value value, Value memref, ValueRange at) {
-    Values indices(at);
-    indices.push_back(k.index(0));
-    vector::StoreOp::create(k.builder, k.loc, value, memref, indices);
-  }
-
-  /// [0, rows) in blocks of `size`, or `known` of them; the rest of a number
-  /// that is not known one by one.
-  void forRowBlocks(Value rows, int64_t known, int64_t size,
-                    function_ref<void(Value, int64_t)> body) {
-    if (known >= 0)
-      size = std::min(size, known);
-    Value full = known < 0 ? k.mul(k.div(rows, size), size)
-                           : k.index(known / size * size);
-    k.loop(k.index(0), full, size, [&](Value row) { body(row, size); });
-    if (known < 0)
-      k.loop(full, rows, 1, [&](Value row) { body(row, 1); });
-    else if (known % size)
-      body(full, known % size);
-  }
-
-  //===--------------------------------------------------------------------===//
-  // Groups
-  //===--------------------------------------------------------------------===//
-
-  /// Scale, zero point and the sum of codes less zero points of a group, for
-  /// the partial sums of a tile.
-  struct Group {
-    Value scale, zero, sum;
-  };
-  Group loadGroup(Value tile, Value index, int64_t size) {
-    auto loadRows = [&](Value memref) {
-      Values rows;
-      for (int64_t r = 0; r < kRowTile; ++r)
-        rows.push_back(memref::LoadOp::create(
-            k.builder, k.loc, memref,
-            ValueRange{k.add(k.mul(tile, kRowTile), r), index}));
-      return rows;
-    };
-    Value zeros = b.spread(loadRows(in.zero), /*repeat=*/false);
-    Value codes = b.spread(loadRows(in.sum), /*repeat=*/false);
-    return {b.spread(loadRows(in.scale), /*repeat=*/true), zeros,
-            k.subf(codes, k.mulf(zeros, k.splat(static_cast<float>(size))))};
-  }
-
-  /// Adds the products of a group to the sums of a row.
-  Value closeGroup(const Group &group, Value index, Value row, Value inputZero,
-                   Value products, Value total) {
+void IntegerMatmul::finish(Value row, Value place) {
+  Values tiles;
+  for (int64_t t = 0; t < kTiles; ++t)
+    tiles.push_back(loadScratch(sums, {place, k.index(t)}));
+  Value total = b.addPartials(tiles);
+  Value factor = k.splat(b.loadHeader(in.x, row, ActivationLayout::kScale));
+  if (!p.group) {
+    Value inputZero =
+        b.toInteger(k.splat(b.loadHeader(in.x, row, ActivationLayout::kZero)));
     Value inputSum =
-        k.splat(b.loadHeader(in.x, row, k.add(index, ActivationLayout::kSums)));
-    // Whole numbers: exact for groups up to 512 columns at least.
-    Value exact = b.toFloat(products);
+        b.toInteger(k.splat(b.loadHeader(in.x, row, ActivationLayout::kSums)));
+    total = b.subi(total, b.muli(zero, inputSum));
+    total = b.subi(total, b.muli(sum, inputZero));
+    total = k.mulf(b.toFloat(total), scale);
+  }
+  Value result = k.mulf(total, factor);
+  if (bias)
+    result = k.addf(result, bias);
+  k.storeVector(result, in.out, {row, column}, storeMask);
+}
+
+Value IntegerMatmul::loadScratch(Value memref, ValueRange at) {
+  auto type = cast<MemRefType>(memref.getType());
+  Values indices(at);
+  indices.push_back(k.index(0));
+  return vector::LoadOp::create(
+      k.builder, k.loc, VectorType::get({kLanes}, type.getElementType()),
+      memref, indices);
+}
+
+void IntegerMatmul::storeScratch(Value value, Value memref, ValueRange at) {
+  Values indices(at);
+  indices.push_back(k.index(0));
+  vector::StoreOp::create(k.builder, k.loc, value, memref, indices);
+}
+
+void IntegerMatmul::forRowBlocks(Value rows, int64_t known, int64_t size,
+                                 function_ref<void(Value, int64_t)> body) {
+  if (known >= 0)
+    size = std::min(size, known);
+  Value full =
+      known < 0 ? k.mul(k.div(rows, size), size) : k.index(known / size * size);
+  k.loop(k.index(0), full, size, [&](Value row) { body(row, size); });
+  if (known < 0)
+    k.loop(full, rows, 1, [&](Value row) { body(row, 1); });
+  else if (known % size)
+    body(full, known % size);
+}
+
+//===----------------------------------------------------------------------===//
+// Groups
+//===----------------------------------------------------------------------===//
+
+bool IntegerMatmul::hasLargeSums() const {
+  int64_t weight = (int64_t(1) << p.bits) - 1;
+  int64_t input = (int64_t(1) << p.activation) - 1 - record.getCenter();
+  input = std::max<int64_t>(input, record.getCenter());
+  return 2 * p.group * weight * input > int64_t(1) << 24;
+}
+
+IntegerMatmul::Group IntegerMatmul::loadGroup(Value tile, Value index,
+                                              int64_t size) {
+  auto loadRows = [&](Value memref) {
+    Values rows;
+    for (int64_t r = 0; r < kRowTile; ++r)
+      rows.push_back(memref::LoadOp::create(
+          k.builder, k.loc, memref,
+          ValueRange{k.add(k.mul(tile, kRowTile), r), index}));
+    return rows;
+  };
+  Value zeros = b.spread(loadRows(in.zero), /*repeat=*/false);
+  Value codes = b.spread(loadRows(in.sum), /*repeat=*/false);
+  return {b.spread(loadRows(in.scale), /*repeat=*/!hasLargeSums()), zeros,
+          k.subf(codes, k.mulf(zeros, k.splat(static_cast<float>(size))))};
+}
+
+Value IntegerMatmul::closeGroup(const Group &group, Value index, Value row,
+                                Value inputZero, Value products, Value total) {
+  Value inputSum =
+      k.splat(b.loadHeader(in.x, row, k.add(index, ActivationLayout::kSums)));
+  Value exact;
+  if (hasLargeSums()) {
+    // The terms cancel each other in integers before one rounding; the scale
+    // is zero in all places but the first of each row.
+    exact = b.addWithinRows(products);
+    exact =
+        b.subi(exact, b.muli(b.toInteger(group.zero), b.toInteger(inputSum)));
+    exact =
+        b.subi(exact, b.muli(b.toInteger(group.sum), b.toInteger(inputZero)));
+    exact = b.toFloat(exact);
+  } else {
+    exact = b.toFloat(products);
     exact = k.fma(k.negf(group.zero), inputSum, exact);
     exact = k.fma(k.negf(group.sum), inputZero, exact);
-    return k.fma(exact, group.scale, total);
   }
+  return k.fma(exact, group.scale, total);
+}
 
-  Value loadInputZero(Value row) {
-    return k.splat(b.loadHeader(in.x, row, ActivationLayout::kZero));
-  }
+//===----------------------------------------------------------------------===//
+// Few rows of x, and planes
+//===----------------------------------------------------------------------===//
 
-  //===--------------------------------------------------------------------===//
-  // Few rows of x, and planes
-  //===--------------------------------------------------------------------===//
+int64_t IntegerMatmul::getRowBlock() const {
+  if (!k.avx512)
+    return 1;
+  return p.planes ? std::clamp<int64_t>(12 / getPlaneSums(), 1, 4) : 4;
+}
 
-  /// Rows of x whose sums stay in registers.
-  int64_t getRowBlock() const {
-    if (!k.avx512)
-      return 1;
-    return p.planes ? std::clamp<int64_t>(12 / getPlaneSums(), 1, 4) : 4;
-  }
-  int64_t getPlaneSums() const { return p.bits + p.activation - 1; }
-
-  void emitRows(Value row, int64_t count) {
-    firstRow = row;
-    rowCount = count;
-    prepareSums();
-    k.loop(k.index(0), k.index(kTiles), 1, [&](Value number) {
-      Values totals = emitTile(tileAt(number));
-      for (int64_t i = 0; i < count; ++i)
-        storeScratch(totals[i], sums, {k.index(i), number});
-    });
+void IntegerMatmul::emitRows(Value row, int64_t count) {
+  firstRow = row;
+  rowCount = count;
+  prepareSums();
+  k.loop(k.index(0), k.index(kTiles), 1, [&](Value number) {
+    Values totals = emitTile(tileAt(number));
     for (int64_t i = 0; i < count; ++i)
-      finish(k.add(row, i), k.index(i));
-  }
+      storeScratch(totals[i], sums, {k.index(i), number});
+  });
+  for (int64_t i = 0; i < count; ++i)
+    finish(k.add(row, i), k.index(i));
+}
 
-  /// Chooses the sums that a row of x has.
-  ///
-  /// With vpdpbusd a single row leaves fields of codes where they are in their
-  /// bytes, sums up each place by itself, and shifts the sums.
-  void prepareSums() {
-    places.clear();
-    if (p.planes) {
-      for (int64_t d = 0; d < getPlaneSums(); ++d)
-        places[d] = d;
-      copies = 1;
-      return;
-    }
-    inPlace = b.target.vnni && rowCount == 1;
-    if (inPlace) {
-      std::map<int64_t, int64_t> used;
-      for (const CodeLayout::Plane &plane : layout.getPlanes())
-        for (unsigned at = 0; at < 8; at += plane.width)
-          used[static_cast<int64_t>(plane.shift) - at] = 0;
-      for (auto [shift, unused] : used)
-        places.try_emplace(shift, places.size());
-    } else {
-      places[0] = 0;
-    }
-    // Chains of dependent additions; groups are independent of each other.
-    bool isShort = p.group && p.group <= 1024;
-    int64_t chains = rowCount * static_cast<int64_t>(places.size());
-    copies = b.target.vnni && !isShort ? std::max<int64_t>(1, 8 / chains) : 1;
+void IntegerMatmul::prepareSums() {
+  places.clear();
+  if (p.planes) {
+    for (int64_t d = 0; d < getPlaneSums(); ++d)
+      places[d] = d;
+    copies = 1;
+    return;
   }
-
-  int64_t getSumCount() const {
-    return static_cast<int64_t>(places.size()) * copies;
+  inPlace = b.target.vnni && rowCount == 1;
+  if (inPlace) {
+    std::map<int64_t, int64_t> used;
+    for (const CodeLayout::Plane &plane : layout.getPlanes())
+      for (unsigned at = 0; at < 8; at += plane.width)
+        used[static_cast<int64_t>(plane.shift) - at] = 0;
+    for (auto [shift, unused] : used)
+      places.try_emplace(shift, places.size());
+  } else {
+    places[0] = 0;
   }
-  Values zeroSums() { return Values(rowCount * getSumCount(), k.splatInt(0)); }
+  // Chains of dependent additions; groups are independent of each other.
+  bool isShort = p.group && p.group <= 1024;
+  int64_t chains = rowCount * static_cast<int64_t>(places.size());
+  copies = b.target.vnni && !isShort ? std::max<int64_t>(1, 8 / chains) : 1;
+}
 
-  /// The products of row `i` from all of its sums.
-  Value combine(ValueRange products, int64_t i) {
-    Value total;
-    for (auto [shift, number] : places) {
-      Value part;
-      for (int64_t copy = 0; copy < copies; ++copy) {
-        Value one = products[i * getSumCount() + number * copies + copy];
-        part = part ? b.addi(part, one) : one;
-      }
-      part = b.shift(part, shift, /*isSigned=*/true);
-      total = total ? b.addi(total, part) : part;
+Value IntegerMatmul::combine(ValueRange products, int64_t i) {
+  Value total;
+  for (auto [shift, number] : places) {
+    Value part;
+    for (int64_t copy = 0; copy < copies; ++copy) {
+      Value one = products[i * getSumCount() + number * copies + copy];
+      part = part ? b.addi(part, one) : one;
     }
-    return total;
+    part = b.shift(part, shift, /*isSigned=*/true);
+    total = total ? b.addi(total, part) : part;
   }
+  return total;
+}
 
-  /// Partial sums of a tile, one vector for each row of x.
-  Values emitTile(Value tile) {
-    base = k.mul(tile, layout.getTileBytes());
-    if (!p.group) {
-      Values products = overColumns(k.index(0), p.columns, zeroSums());
-      Values totals;
-      for (int64_t i = 0; i < rowCount; ++i)
-        totals.push_back(combine(products, i));
-      return totals;
-    }
-    Values inputZeros;
+Values IntegerMatmul::emitTile(Value tile) {
+  base = k.mul(tile, layout.getTileBytes());
+  if (!p.group) {
+    Values products = overColumns(k.index(0), p.columns, zeroSums());
+    Values totals;
     for (int64_t i = 0; i < rowCount; ++i)
-      inputZeros.push_back(loadInputZero(k.add(firstRow, i)));
-    auto close = [&](Value index, int64_t size, ValueRange products,
-                     ValueRange totals) {
-      Group group = loadGroup(tile, index, size);
-      Values results;
-      for (int64_t i = 0; i < rowCount; ++i)
-        results.push_back(closeGroup(group, index, k.add(firstRow, i),
-                                     inputZeros[i], combine(products, i),
-                                     totals[i]));
-      return results;
-    };
-    if (p.group % step == 0)
-      return inParts(p.group, Values(rowCount, zeroSum()),
-                     [&](Value index, int64_t size, ValueRange totals) {
-                       Values products = overColumns(
-                           k.mul(index, p.group / step), size, zeroSums());
-                       return close(index, size, products, totals);
-                     });
-    // Groups are parts of a step.
-    return inParts(step, Values(rowCount, zeroSum()),
-                   [&](Value index, int64_t size, ValueRange carried) {
-                     Values totals(carried);
-                     for (int64_t at = 0; at < size; at += p.group) {
-                       int64_t part = std::min(p.group, size - at);
-                       Values products = dotStep(
-                           index, at / kLanes,
-                           llvm::divideCeil(at + part, kLanes), zeroSums());
-                       Value number =
-                           k.add(k.mul(index, step / p.group), at / p.group);
-                       totals = close(number, part, products, totals);
-                     }
-                     return totals;
-                   });
-  }
-
-  /// All columns in parts of `size`, the last of which may be smaller.
-  Values inParts(int64_t size, Values values,
-                 function_ref<Values(Value, int64_t, ValueRange)> body) {
-    int64_t full = p.columns / size;
-    if (full)
-      values = k.loop(k.index(0), k.index(full), 1, values,
-                      [&](Value index, ValueRange carried) {
-                        return body(index, size, carried);
-                      });
-    if (p.columns % size)
-      values = body(k.index(full), p.columns % size, values);
-    return values;
-  }
-
-  /// Adds the products of `size` columns from the start of step `first` on.
-  Values overColumns(Value first, int64_t size, Values values) {
-    int64_t full = size / step, chunks = step / kLanes;
-    if (full == 1)
-      values = dotStep(first, 0, chunks, values);
-    else if (full > 1)
-      values = k.loop(first, k.add(first, full), 1, values,
-                      [&](Value index, ValueRange carried) {
-                        return dotStep(index, 0, chunks, carried);
-                      });
-    if (size % step)
-      values = dotStep(k.add(first, full), 0,
-                       llvm::divideCeil(size % step, kLanes), values);
-    return values;
-  }
-
-  /// Four rows of a unit of a plane.
-  Value loadUnit(const CodeLayout::Plane &plane, Value index, int64_t unit) {
-    int64_t perStep = step / plane.columnsPerUnit();
-    Value at = k.add(k.add(base, k.mul(index, perStep * kRowTile * kLanes)),
-                     plane.offset + unit * kRowTile * kLanes);
-    k.prefetch(in.codes, k.add(at, kAhead));
-    return b.loadWords(in.codes, at);
-  }
-
-  Values dotStep(Value index, int64_t begin, int64_t end, ValueRange carried) {
-    Values products(carried);
-    if (p.planes)
-      countStep(index, end, products);
-    else if (inPlace)
-      dotInPlace(index, begin, end, products);
-    else
-      dotDecoded(index, begin, end, products);
-    return products;
-  }
-
-  Value inputsAt(Value row, Value index, int64_t chunk) {
-    return b.loadInputs(
-        in.x, row,
-        k.add(k.mul(index, step), record.getCodesOffset() + chunk * kLanes));
-  }
-
-  void dotInPlace(Value index, int64_t begin, int64_t end, Values &products) {
-    Values inputs(end);
-    for (int64_t chunk = begin; chunk < end; ++chunk)
-      inputs[chunk] = inputsAt(firstRow, index, chunk);
-    for (const CodeLayout::Plane &plane : layout.getPlanes()) {
-      int64_t chunks = plane.columnsPerUnit() / kLanes;
-      for (int64_t chunk = begin; chunk < end;) {
-        int64_t unit = chunk / chunks;
-        Value word = loadUnit(plane, index, unit);
-        for (; chunk < end && chunk / chunks == unit; ++chunk) {
-          int64_t at = chunk % chunks * plane.width;
-          Value codes =
-              plane.width == 8
-                  ? word
-                  : b.andi(word, b.splatByte(static_cast<uint8_t>(
-                                     ((1 << plane.width) - 1) << at)));
-          int64_t number = places[static_cast<int64_t>(plane.shift) - at];
-          Value &sum = products[number * copies + unit % copies];
-          sum = b.dot(sum, codes, inputs[chunk]);
-        }
-      }
-    }
-  }
-
-  /// Codes of chunks [begin, end) of a step as bytes.
-  Values decode(Value index, int64_t begin, int64_t end) {
-    Values codes(end);
-    for (const CodeLayout::Plane &plane : layout.getPlanes()) {
-      int64_t chunks = plane.columnsPerUnit() / kLanes;
-      for (int64_t chunk = begin; chunk < end;) {
-        int64_t unit = chunk / chunks;
-        Value word = loadUnit(plane, index, unit);
-        for (; chunk < end && chunk / chunks == unit; ++chunk) {
-          int64_t move =
-              static_cast<int64_t>(plane.shift) - chunk % chunks * plane.width;
-          Value part = b.shift(word, move, /*isSigned=*/false);
-          if (plane.width < 8)
-            part = b.andi(part, b.splatByte(static_cast<uint8_t>(
-                                    ((1 << plane.width) - 1) << plane.shift)));
-          codes[chunk] = codes[chunk] ? b.ori(codes[chunk], part) : part;
-        }
-      }
-    }
-    return codes;
-  }
-
-  void dotDecoded(Value index, int64_t begin, int64_t end, Values &products) {
-    Values codes = decode(index, begin, end);
-    for (int64_t i = 0; i < rowCount; ++i)
-      for (int64_t copy = 0; copy < copies; ++copy) {
-        Values weights, inputs;
-        for (int64_t chunk = begin + copy; chunk < end; chunk += copies) {
-          weights.push_back(codes[chunk]);
-          inputs.push_back(inputsAt(k.add(firstRow, i), index, chunk));
-        }
-        Value &sum = products[i * copies + copy];
-        sum = b.dot(sum, weights, inputs);
-      }
-  }
-
-  /// Counts the ones of all pairs of planes; pairs of one weight share a sum.
-  void countStep(Value index, int64_t end, Values &products) {
-    for (auto [number, plane] : llvm::enumerate(layout.getPlanes())) {
-      int64_t perStep = step / plane.columnsPerUnit();
-      int64_t units = llvm::divideCeil(end * kLanes, plane.columnsPerUnit());
-      int64_t unitBytes = p.activation * kLanes;
-      for (int64_t unit = 0; unit < units; ++unit) {
-        Value word = loadUnit(plane, index, unit);
-        Value at = k.add(k.mul(index, perStep * unitBytes),
-                         record.getPlaneOffset(number) + unit * unitBytes);
-        for (unsigned bit = 0; bit < plane.width; ++bit) {
-          Value ones = word;
-          if (plane.width > 1) {
-            unsigned mask = 0;
-            for (unsigned i = bit; i < 8; i += plane.width)
-              mask |= 1u << i;
-            ones = b.andi(word, b.splatByte(static_cast<uint8_t>(mask)));
-          }
-          for (int64_t i = 0; i < rowCount; ++i)
-            for (unsigned a = 0; a < p.activation; ++a) {
-              Value input =
-                  b.loadInputs(in.x, k.add(firstRow, i), k.add(at, a * kLanes));
-              Value &sum = products[i * getSumCount() + plane.shift + bit + a];
-              sum = b.addi(sum, b.countOnes(b.andi(ones, input)));
-            }
-        }
-      }
-    }
-  }
-
-  //===--------------------------------------------------------------------===//
-  // Many rows of x
-  //===--------------------------------------------------------------------===//
-
-  /// Columns that are decoded at a time: whole groups and steps.
-  int64_t getDecodedColumns() const {
-    int64_t unit = std::max(step, p.group);
-    int64_t all = llvm::alignTo(p.columns, unit);
-    return std::min(all, std::max<int64_t>(1, kDecodedColumns / unit) * unit);
-  }
-  /// Rows of x that are multiplied at a time.
-  int64_t getDecodedRows() const { return k.avx512 ? 4 : 1; }
-
-  void makeScratch(bool decodes) {
-    int64_t rows =
-        decodes ? (p.m < 0 ? kRows : std::min(kRows, p.m)) : getRowBlock();
-    sums = k.scratch({rows, kTiles, kLanes}, getSumType());
-    if (!decodes)
-      return;
-    int64_t size = getDecodedColumns();
-    decoded =
-        k.scratch({size / kLanes, kTiles, kLanes}, k.builder.getI32Type());
-    if (p.group)
-      groups = k.scratch({size / p.group, kTiles, 3, kLanes});
-  }
-
-  void emitDecoded() {
-    auto emitRowsFrom = [&](Value first, int64_t known, Value count) {
-      k.loop(k.index(0), count, 1, [&](Value row) {
-        for (int64_t t = 0; t < kTiles; ++t)
-          storeScratch(zeroSum(), sums, {row, k.index(t)});
-      });
-      inParts(getDecodedColumns(), {},
-              [&](Value index, int64_t size, ValueRange) {
-                decodeBlock(index, size);
-                // Group by group: all sums together exceed the registers.
-                auto multiplyPart = [&](Value part, int64_t columnCount) {
-                  forRowBlocks(count, known, getDecodedRows(),
-                               [&](Value row, int64_t rowCount) {
-                                 multiply(first, row, rowCount, index, part,
-                                          columnCount);
-                               });
-                };
-                int64_t part = p.group ? p.group : size;
-                k.loop(k.index(0), k.index(size / part), 1,
-                       [&](Value number) { multiplyPart(number, part); });
-                if (size % part)
-                  multiplyPart(k.index(size / part), size % part);
-                return Values();
-              });
-      k.loop(k.index(0), count, 1,
-             [&](Value row) { finish(k.add(first, row), row); });
-    };
-    Value rows = k.dim(in.out, 0);
-    if (p.m >= 0 && p.m <= kRows)
-      return emitRowsFrom(k.index(0), p.m, rows);
-    Value full = k.mul(k.div(rows, kRows), kRows);
-    k.loop(k.index(0), full, kRows,
-           [&](Value first) { emitRowsFrom(first, kRows, k.index(kRows)); });
-    if (p.m >= 0 && p.m % kRows)
-      emitRowsFrom(full, p.m % kRows, k.index(p.m % kRows));
-    else if (p.m < 0)
-      k.when(k.less(full, rows),
-             [&] { emitRowsFrom(full, -1, k.sub(rows, full)); });
-  }
-
-  /// Bytes, and the values of groups, of `size` columns of all tiles.
-  void decodeBlock(Value index, int64_t size) {
-    int64_t chunks = step / kLanes, blockColumns = getDecodedColumns();
-    k.loop(k.index(0), k.index(kTiles), 1, [&](Value number) {
-      Value tile = tileAt(number);
-      base = k.mul(tile, layout.getTileBytes());
-      Value firstStep = k.mul(index, blockColumns / step);
-      auto decodeStep = [&](Value place, int64_t count) {
-        Values codes = decode(k.add(firstStep, place), 0, count);
-        for (int64_t chunk = 0; chunk < count; ++chunk)
-          storeScratch(codes[chunk], decoded,
-                       {k.add(k.mul(place, chunks), chunk), number});
-      };
-      k.loop(k.index(0), k.index(size / step), 1,
-             [&](Value place) { decodeStep(place, chunks); });
-      if (size % step)
-        decodeStep(k.index(size / step), llvm::divideCeil(size % step, kLanes));
-      if (!p.group)
-        return;
-      Value firstGroup = k.mul(index, blockColumns / p.group);
-      auto storeGroup = [&](Value place, int64_t columnCount) {
-        Group group = loadGroup(tile, k.add(firstGroup, place), columnCount);
-        Value parts[] = {group.scale, group.zero, group.sum};
-        for (int64_t i = 0; i < 3; ++i)
-          storeScratch(parts[i], groups, {place, number, k.index(i)});
-      };
-      k.loop(k.index(0), k.index(size / p.group), 1,
-             [&](Value place) { storeGroup(place, p.group); });
-      if (size % p.group)
-        storeGroup(k.index(size / p.group), size % p.group);
-    });
-  }
-
-  /// Adds the products of `count` rows with `size` columns of the decoded block
-  /// to their sums: all columns, or those of group `part`. Row `place` of the
-  /// sums is row `first` + `place` of x.
-  void multiply(Value first, Value place, int64_t count, Value index,
-                Value part, int64_t size) {
-    int64_t blockColumns = getDecodedColumns();
-    Value at = k.add(k.mul(index, blockColumns), record.getCodesOffset());
-    int64_t chunks = llvm::divideCeil(size, kLanes);
-    auto where = [&](int64_t i, int64_t t) {
-      return Values{k.add(place, i), k.index(t)};
-    };
-    Values rows, products(count * kTiles, k.splatInt(0));
-    for (int64_t i = 0; i < count; ++i)
-      rows.push_back(k.add(k.add(first, place), i));
-    if (!p.group) {
-      for (int64_t i = 0; i < count; ++i)
-        for (int64_t t = 0; t < kTiles; ++t)
-          products[i * kTiles + t] = loadScratch(sums, where(i, t));
-      products = dotDecodedChunks(rows, at, k.index(0), chunks, products);
-      for (int64_t i = 0; i < count; ++i)
-        for (int64_t t = 0; t < kTiles; ++t)
-          storeScratch(products[i * kTiles + t], sums, where(i, t));
-      return;
-    }
-    products = dotDecodedChunks(rows, at, k.mul(part, p.group / kLanes), chunks,
-                                products);
-    Value number = k.add(k.mul(index, blockColumns / p.group), part);
-    for (int64_t t = 0; t < kTiles; ++t) {
-      auto load = [&](int64_t i) {
-        return loadScratch(groups, {part, k.index(t), k.index(i)});
-      };
-      Group group{load(0), load(1), load(2)};
-      for (int64_t i = 0; i < count; ++i)
-        storeScratch(closeGroup(group, number, rows[i], loadInputZero(rows[i]),
-                                products[i * kTiles + t],
-                                loadScratch(sums, where(i, t))),
-                     sums, where(i, t));
-    }
-  }
-
-  /// `count` decoded chunks from `first` on with the inputs from byte `at` on.
-  Values dotDecodedChunks(ArrayRef<Value> rows, Value at, Value first,
-                          int64_t count, Values totals) {
-    // Chunks whose products are added up before they are widened.
-    int64_t run = b.target.vnni ? 1 : std::min<int64_t>(4, b.getRun());
-    auto dotRun = [&](Value place, int64_t length, Values &results) {
-      Values weights[kTiles], inputs;
-      for (int64_t t = 0; t < kTiles; ++t)
-        for (int64_t i = 0; i < length; ++i)
-          weights[t].push_back(
-              loadScratch(decoded, {k.add(place, i), k.index(t)}));
-      for (auto [r, row] : llvm::enumerate(rows)) {
-        inputs.clear();
-        for (int64_t i = 0; i < length; ++i)
-          inputs.push_back(b.loadInputs(
-              in.x, row, k.add(at, k.mul(k.add(place, i), kLanes))));
-        for (int64_t t = 0; t < kTiles; ++t) {
-          Value &sum = results[r * kTiles + t];
-          sum = b.dot(sum, weights[t], inputs);
-        }
-      }
-    };
-    auto dotRuns = [&](Value offset, int64_t length, ValueRange carried) {
-      Values results(carried);
-      for (int64_t i = 0; i < length; i += run)
-        dotRun(k.add(k.add(first, offset), i), std::min(run, length - i),
-               results);
-      return results;
-    };
-    int64_t size = std::max<int64_t>(run, 2), full = count / size * size;
-    if (full)
-      totals = k.loop(k.index(0), k.index(full), size, totals,
-                      [&](Value offset, ValueRange carried) {
-                        return dotRuns(offset, size, carried);
-                      });
-    if (count > full)
-      totals = dotRuns(k.index(full), count - full, totals);
+      totals.push_back(combine(products, i));
     return totals;
   }
+  Values inputZeros;
+  for (int64_t i = 0; i < rowCount; ++i)
+    inputZeros.push_back(loadInputZero(k.add(firstRow, i)));
+  auto close = [&](Value index, int64_t size, ValueRange products,
+                   ValueRange totals) {
+    Group group = loadGroup(tile, index, size);
+    Values results;
+    for (int64_t i = 0; i < rowCount; ++i)
+      results.push_back(closeGroup(group, index, k.add(firstRow, i),
+                                   inputZeros[i], combine(products, i),
+                                   totals[i]));
+    return results;
+  };
+  if (p.group % step == 0)
+    return inParts(p.group, Values(rowCount, zeroSum()),
+                   [&](Value index, int64_t size, ValueRange totals) {
+                     Values products = overColumns(k.mul(index, p.group / step),
+                                                   size, zeroSums());
+                     return close(index, size, products, totals);
+                   });
+  // Groups are parts of a step.
+  return inParts(step, Values(rowCount, zeroSum()),
+                 [&](Value index, int64_t size, ValueRange carried) {
+                   Values totals(carried);
+                   for (int64_t at = 0; at < size; at += p.group) {
+                     int64_t part = std::min(p.group, size - at);
+                     Values products = dotStep(
+                         index, at / kLanes,
+                         llvm::divideCeil(at + part, kLanes), zeroSums());
+                     Value number =
+                         k.add(k.mul(index, step / p.group), at / p.group);
+                     totals = close(number, part, products, totals);
+                   }
+                   return totals;
+                 });
+}
 
-  /// Columns of a step, at least, where groups allow.
-  static constexpr int64_t kLeastStep = 128;
-  /// Bytes between what is read and what is prefetched, as for other products.
-  static constexpr int64_t kAhead = 2048;
-  /// Columns of 16 rows whose bytes leave room in the first cache.
-  static constexpr int64_t kDecodedColumns = 1024;
-  /// Rows of x that a decoded block serves.
-  static constexpr int64_t kRows = 64;
+Values
+IntegerMatmul::inParts(int64_t size, Values values,
+                       function_ref<Values(Value, int64_t, ValueRange)> body) {
+  int64_t full = p.columns / size;
+  if (full)
+    values = k.loop(k.index(0), k.index(full), 1, values,
+                    [&](Value index, ValueRange carried) {
+                      return body(index, size, carried);
+                    });
+  if (p.columns % size)
+    values = body(k.index(full), p.columns % size, values);
+  return values;
+}
 
-  KernelBuilder &k;
-  IntegerBuilder b;
-  const Problem &p;
-  const Operands &in;
-  CodeLayout layout;
-  ActivationLayout record;
-  int64_t step;  ///< Columns that are emitted at once.
-  Value sums;    ///< [rows, tiles, 16]
-  Value decoded; ///< [columns / 16, tiles, 16]
-  Value groups;  ///< [groups, tiles, scale zero sum, 16]
-  Value block, column, storeMask, padMask;
-  Value bias, scale, zero, sum; ///< For 16 rows of W.
-  Value firstRow, base;
-  int64_t rowCount = 0, copies = 1;
-  bool inPlace = false;
-  /// Number of the sum whose value is to be shifted left by the key.
-  std::map<int64_t, int64_t> places;
-};
+Values IntegerMatmul::overColumns(Value first, int64_t size, Values values) {
+  int64_t full = size / step, chunks = step / kLanes;
+  if (full == 1)
+    values = dotStep(first, 0, chunks, values);
+  else if (full > 1)
+    values = k.loop(first, k.add(first, full), 1, values,
+                    [&](Value index, ValueRange carried) {
+                      return dotStep(index, 0, chunks, carried);
+                    });
+  if (size % step)
+    values = dotStep(k.add(first, full), 0,
+                     llvm::divideCeil(size % step, kLanes), values);
+  return values;
+}
 
-std::string describe(const CpuTarget &target, const Problem &p) {
+Value IntegerMatmul::loadUnit(const CodeLayout::Plane &plane, Value index,
+                              int64_t unit) {
+  int64_t perStep = step / plane.columnsPerUnit();
+  Value at = k.add(k.add(base, k.mul(index, perStep * kRowTile * kLanes)),
+                   plane.offset + unit * kRowTile * kLanes);
+  k.prefetch(in.codes, k.add(at, kAhead));
+  return b.loadWords(in.codes, at);
+}
+
+Values IntegerMatmul::dotStep(Value index, int64_t begin, int64_t end,
+                              ValueRange carried) {
+  Values products(carried);
+  if (p.planes)
+    countStep(index, end, products);
+  else if (inPlace)
+    dotInPlace(index, begin, end, products);
+  else
+    dotDecoded(index, begin, end, products);
+  return products;
+}
+
+Value IntegerMatmul::inputsAt(Value row, Value index, int64_t chunk) {
+  return b.loadInputs(
+      in.x, row,
+      k.add(k.mul(index, step), record.getCodesOffset() + chunk * kLanes));
+}
+
+void IntegerMatmul::dotInPlace(Value index, int64_t begin, int64_t end,
+                               Values &products) {
+  Values inputs(end);
+  for (int64_t chunk = begin; chunk < end; ++chunk)
+    inputs[chunk] = inputsAt(firstRow, index, chunk);
+  for (const CodeLayout::Plane &plane : layout.getPlanes()) {
+    int64_t chunks = plane.columnsPerUnit() / kLanes;
+    for (int64_t chunk = begin; chunk < end;) {
+      int64_t unit = chunk / chunks;
+      Value word = loadUnit(plane, index, unit);
+      for (; chunk < end && chunk / chunks == unit; ++chunk) {
+        int64_t at = chunk % chunks * plane.width;
+        Value codes = plane.width == 8
+                          ? word
+                          : b.andi(word, b.splatByte(static_cast<uint8_t>(
+                                             ((1 << plane.width) - 1) << at)));
+        int64_t number = places[static_cast<int64_t>(plane.shift) - at];
+        Value &sum = products[number * copies + unit % copies];
+        sum = b.dot(sum, codes, inputs[chunk]);
+      }
+    }
+  }
+}
+
+Values IntegerMatmul::decode(Value index, int64_t begin, int64_t end) {
+  Values codes(end);
+  for (const CodeLayout::Plane &plane : layout.getPlanes()) {
+    int64_t chunks = plane.columnsPerUnit() / kLanes;
+    for (int64_t chunk = begin; chunk < end;) {
+      int64_t unit = chunk / chunks;
+      Value word = loadUnit(plane, index, unit);
+      for (; chunk < end && chunk / chunks == unit; ++chunk) {
+        int64_t move =
+            static_cast<int64_t>(plane.shift) - chunk % chunks * plane.width;
+        Value part = b.shift(word, move, /*isSigned=*/false);
+        if (plane.width < 8)
+          part = b.andi(part, b.splatByte(static_cast<uint8_t>(
+                                  ((1 << plane.width) - 1) << plane.shift)));
+        codes[chunk] = codes[chunk] ? b.ori(codes[chunk], part) : part;
+      }
+    }
+  }
+  return codes;
+}
+
+void IntegerMatmul::dotDecoded(Value index, int64_t begin, int64_t end,
+                               Values &products) {
+  Values codes = decode(index, begin, end);
+  for (int64_t i = 0; i < rowCount; ++i)
+    for (int64_t copy = 0; copy < copies; ++copy) {
+      Values weights, inputs;
+      for (int64_t chunk = begin + copy; chunk < end; chunk += copies) {
+        weights.push_back(codes[chunk]);
+        inputs.push_back(inputsAt(k.add(firstRow, i), index, chunk));
+      }
+      Value &sum = products[i * copies + copy];
+      sum = b.dot(sum, weights, inputs);
+    }
+}
+
+void IntegerMatmul::countStep(Value index, int64_t end, Values &products) {
+  for (auto [number, plane] : llvm::enumerate(layout.getPlanes())) {
+    int64_t perStep = step / plane.columnsPerUnit();
+    int64_t units = llvm::divideCeil(end * kLanes, plane.columnsPerUnit());
+    int64_t unitBytes = p.activation * kLanes;
+    for (int64_t unit = 0; unit < units; ++unit) {
+      Value word = loadUnit(plane, index, unit);
+      Value at = k.add(k.mul(index, perStep * unitBytes),
+                       record.getPlaneOffset(number) + unit * unitBytes);
+      for (unsigned bit = 0; bit < plane.width; ++bit) {
+        Value ones = word;
+        if (plane.width > 1) {
+          unsigned mask = 0;
+          for (unsigned i = bit; i < 8; i += plane.width)
+            mask |= 1u << i;
+          ones = b.andi(word, b.splatByte(static_cast<uint8_t>(mask)));
+        }
+        for (int64_t i = 0; i < rowCount; ++i)
+          for (unsigned a = 0; a < p.activation; ++a) {
+            Value input =
+                b.loadInputs(in.x, k.add(firstRow, i), k.add(at, a * kLanes));
+            Value &sum = products[i * getSumCount() + plane.shift + bit + a];
+            sum = b.addi(sum, b.countOnes(b.andi(ones, input)));
+          }
+      }
+    }
+  }
+}
+
+static std::string describe(const CpuTarget &target, const IntegerProblem &p) {
   std::string text = std::to_string(p.bits) + "-bit weights and " +
                      std::to_string(p.activation) + "-bit activations: ";
   if (p.planes)
@@ -699,8 +441,6 @@ std::string describe(const CpuTarget &target, const Problem &p) {
          (target.vnni ? "vpdpbusd" : "vpmaddubsw and vpmaddwd");
 }
 
-} // namespace
-
 void ganq::lowerIntegerMatmul(OpBuilder &builder, KernelLibrary &library,
                               PackedMatmulOp op) {
   Location loc = op.getLoc();
@@ -709,7 +449,7 @@ void ganq::lowerIntegerMatmul(OpBuilder &builder, KernelLibrary &library,
   Value x = asMatrix(builder, loc, op.getX()),
         out = asMatrix(builder, loc, op.getOut());
   auto type = cast<MemRefType>(out.getType());
-  Problem problem;
+  IntegerProblem problem;
   problem.m = type.isDynamicDim(0) ? -1 : type.getDimSize(0);
   problem.n = static_cast<int64_t>(op.getN());
   problem.columns = static_cast<int64_t>(op.getK());
@@ -730,18 +470,18 @@ void ganq::lowerIntegerMatmul(OpBuilder &builder, KernelLibrary &library,
       std::to_string(problem.group) + "a" + std::to_string(problem.activation) +
       (problem.planes ? "p" : "");
   Value blocks = arith::ConstantIndexOp::create(
-      builder, loc, llvm::divideCeil(problem.n, kLanes));
+      builder, loc, llvm::divideCeil(problem.n, KernelBuilder::kLanes));
   int64_t work = problem.m < 0 ? -1 : problem.m * problem.n * problem.columns;
   library.call(builder, loc, scheme.getShortName() + "_matmul",
                kernelKey(inputs, rest), blocks, inputs, work,
                [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {
-                 Operands operands{args[0],
-                                   args[1],
-                                   args[2],
-                                   args[3],
-                                   args[4],
-                                   args[5],
-                                   hasBias ? args.back() : Value()};
+                 IntegerOperands operands{args[0],
+                                          args[1],
+                                          args[2],
+                                          args[3],
+                                          args[4],
+                                          args[5],
+                                          hasBias ? args.back() : Value()};
                  IntegerMatmul(k, target, problem, operands).emit(lo, hi);
                });
 }

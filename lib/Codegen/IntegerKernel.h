@@ -1,0 +1,205 @@
+//===- IntegerKernel.h - The kernel of a product of integers ----*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_LIB_CODEGEN_INTEGERKERNEL_H
+#define GANQ_LIB_CODEGEN_INTEGERKERNEL_H
+
+#include "IntegerBuilder.h"
+#include "ganq/Support/ActivationLayout.h"
+#include "ganq/Support/CodeLayout.h"
+#include <map>
+
+namespace ganq {
+
+/// What the kernel is made for.
+struct IntegerProblem {
+  int64_t m; ///< Rows of x, or -1.
+  int64_t n, columns, group;
+  unsigned bits, activation;
+  bool planes;
+};
+
+struct IntegerOperands {
+  mlir::Value x, out, codes, scale, zero, sum, bias;
+};
+
+/// Emits the body of the kernel that IntegerMatmul.cpp describes.
+class IntegerMatmul {
+  using Value = mlir::Value;
+  using Values = KernelBuilder::Values;
+
+public:
+  IntegerMatmul(KernelBuilder &k, const CpuTarget &target,
+                const IntegerProblem &problem, const IntegerOperands &operands)
+      : k(k), b(k, target, problem.bits, problem.activation), p(problem),
+        in(operands), layout(p.bits, p.n, p.columns),
+        record(p.activation, p.columns, p.group, p.planes ? p.bits : 0) {
+    step = layout.getGroupGranularity();
+    // Long steps have the additions of more chains in flight.
+    while (!p.planes && step < kLeastStep &&
+           (p.group == 0 || p.group % (2 * step) == 0))
+      step *= 2;
+  }
+
+  void emit(Value lo, Value hi);
+
+private:
+  // Blocks of 16 rows of W.
+
+  mlir::Type getSumType() const {
+    return p.group ? mlir::Type(k.f32) : mlir::Type(k.builder.getI32Type());
+  }
+  Value zeroSum() { return p.group ? k.splat(0.0f) : k.splatInt(0); }
+
+  void beginBlock(Value index);
+
+  /// [N, 1] as [N].
+  Value flat(Value memref);
+
+  /// A tile of the block; behind the last one that one, which is not stored.
+  Value tileAt(Value number);
+
+  /// Stores 16 results from the sums of row `place` of the scratch.
+  void finish(Value row, Value place);
+
+  Value loadScratch(Value memref, mlir::ValueRange at);
+  void storeScratch(Value value, Value memref, mlir::ValueRange at);
+
+  /// [0, rows) in blocks of `size`, or `known` of them; the rest of a number
+  /// that is not known one by one.
+  void forRowBlocks(Value rows, int64_t known, int64_t size,
+                    llvm::function_ref<void(Value, int64_t)> body);
+
+  // Groups.
+
+  /// Whether a term of a partial sum may exceed the whole numbers of f32.
+  bool hasLargeSums() const;
+
+  /// Scale, zero point and the sum of codes less zero points of a group, for
+  /// the partial sums of a tile.
+  struct Group {
+    Value scale, zero, sum;
+  };
+  Group loadGroup(Value tile, Value index, int64_t size);
+
+  /// Adds the products of a group to the sums of a row.
+  Value closeGroup(const Group &group, Value index, Value row, Value inputZero,
+                   Value products, Value total);
+
+  Value loadInputZero(Value row) {
+    return k.splat(b.loadHeader(in.x, row, ActivationLayout::kZero));
+  }
+
+  // Few rows of x, and planes.
+
+  /// Rows of x whose sums stay in registers.
+  int64_t getRowBlock() const;
+  int64_t getPlaneSums() const { return p.bits + p.activation - 1; }
+
+  void emitRows(Value row, int64_t count);
+
+  /// Chooses the sums that a row of x has.
+  ///
+  /// With vpdpbusd a single row leaves fields of codes where they are in their
+  /// bytes, sums up each place by itself, and shifts the sums.
+  void prepareSums();
+
+  int64_t getSumCount() const {
+    return static_cast<int64_t>(places.size()) * copies;
+  }
+  Values zeroSums() { return Values(rowCount * getSumCount(), k.splatInt(0)); }
+
+  /// The products of row `i` from all of its sums.
+  Value combine(mlir::ValueRange products, int64_t i);
+
+  /// Partial sums of a tile, one vector for each row of x.
+  Values emitTile(Value tile);
+
+  /// All columns in parts of `size`, the last of which may be smaller.
+  Values
+  inParts(int64_t size, Values values,
+          llvm::function_ref<Values(Value, int64_t, mlir::ValueRange)> body);
+
+  /// Adds the products of `size` columns from the start of step `first` on.
+  Values overColumns(Value first, int64_t size, Values values);
+
+  /// Four rows of a unit of a plane.
+  Value loadUnit(const CodeLayout::Plane &plane, Value index, int64_t unit);
+
+  Values dotStep(Value index, int64_t begin, int64_t end,
+                 mlir::ValueRange carried);
+
+  Value inputsAt(Value row, Value index, int64_t chunk);
+
+  void dotInPlace(Value index, int64_t begin, int64_t end, Values &products);
+
+  /// Codes of chunks [begin, end) of a step as bytes.
+  Values decode(Value index, int64_t begin, int64_t end);
+
+  void dotDecoded(Value index, int64_t begin, int64_t end, Values &products);
+
+  /// Counts the ones of all pairs of planes; pairs of one weight share a sum.
+  void countStep(Value index, int64_t end, Values &products);
+
+  // Many rows of x.
+
+  /// Columns that are decoded at a time: whole groups and steps.
+  int64_t getDecodedColumns() const;
+  /// Rows of x that are multiplied at a time.
+  int64_t getDecodedRows() const { return k.avx512 ? 4 : 1; }
+
+  void makeScratch(bool decodes);
+
+  void emitDecoded();
+
+  /// Bytes, and the values of groups, of `size` columns of all tiles.
+  void decodeBlock(Value index, int64_t size);
+
+  /// Adds the products of `count` rows with `size` columns of the decoded block
+  /// to their sums: all columns, or those of group `part`. Row `place` of the
+  /// sums is row `first` + `place` of x.
+  void multiply(Value first, Value place, int64_t count, Value index,
+                Value part, int64_t size);
+
+  /// `count` decoded chunks from `first` on with the inputs from byte `at` on.
+  Values dotDecodedChunks(llvm::ArrayRef<Value> rows, Value at, Value first,
+                          int64_t count, Values totals);
+
+  static constexpr int64_t kLanes = KernelBuilder::kLanes;
+  static constexpr int64_t kRowTile = CodeLayout::kRowTile;
+  /// Tiles of a work item.
+  static constexpr int64_t kTiles = kLanes / kRowTile;
+  /// Columns of a step, at least, where groups allow.
+  static constexpr int64_t kLeastStep = 128;
+  /// Bytes between what is read and what is prefetched, as for other products.
+  static constexpr int64_t kAhead = 2048;
+  /// Columns of 16 rows whose bytes leave room in the first cache.
+  static constexpr int64_t kDecodedColumns = 1024;
+  /// Rows of x that a decoded block serves.
+  static constexpr int64_t kRows = 64;
+
+  KernelBuilder &k;
+  IntegerBuilder b;
+  const IntegerProblem &p;
+  const IntegerOperands &in;
+  CodeLayout layout;
+  ActivationLayout record;
+  int64_t step;  ///< Columns that are emitted at once.
+  Value sums;    ///< [rows, tiles, 16]
+  Value decoded; ///< [columns / 16, tiles, 16]
+  Value groups;  ///< [groups, tiles, scale zero sum, 16]
+  Value block, column, storeMask, padMask;
+  Value bias, scale, zero, sum; ///< For 16 rows of W.
+  Value firstRow, base;
+  int64_t rowCount = 0, copies = 1;
+  bool inPlace = false;
+  /// Number of the sum whose value is to be shifted left by the key.
+  std::map<int64_t, int64_t> places;
+};
+
+} // namespace ganq
+
+#endif // GANQ_LIB_CODEGEN_INTEGERKERNEL_H
