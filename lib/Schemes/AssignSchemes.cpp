@@ -6,6 +6,7 @@
 
 #include "ganq/Schemes/Passes.h"
 #include "ganq/Schemes/SchemeRules.h"
+#include "ganq/Support/Errors.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringSet.h"
@@ -76,9 +77,6 @@ struct AssignSchemesPass : ganq::impl::AssignSchemesBase<AssignSchemesPass> {
   /// An error without text where diagnostics have said all.
   llvm::Error assign() {
     ModuleOp module = getOperation();
-    auto makeError = [](const llvm::Twine &message) {
-      return llvm::createStringError(message);
-    };
     auto text = readText();
     if (!text)
       return text.takeError();

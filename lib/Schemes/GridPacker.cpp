@@ -20,12 +20,17 @@ void ganq::storeFloat(std::vector<char> &bytes, Type type, int64_t index,
     std::memcpy(bytes.data() + index * sizeof(value), &value, sizeof(value));
     return;
   }
+  if (type.isInteger(8)) {
+    bytes[index] = static_cast<char>(static_cast<int8_t>(value));
+    return;
+  }
   llvm::APFloat narrow(value);
   bool inexact;
-  narrow.convert(llvm::APFloat::BFloat(), llvm::APFloat::rmNearestTiesToEven,
-                 &inexact);
-  auto bits = static_cast<uint16_t>(narrow.bitcastToAPInt().getZExtValue());
-  std::memcpy(bytes.data() + index * sizeof(bits), &bits, sizeof(bits));
+  narrow.convert(cast<FloatType>(type).getFloatSemantics(),
+                 llvm::APFloat::rmNearestTiesToEven, &inexact);
+  uint64_t bits = narrow.bitcastToAPInt().getZExtValue();
+  int64_t size = type.getIntOrFloatBitWidth() / 8;
+  std::memcpy(bytes.data() + index * size, &bits, size);
 }
 
 float ganq::loadFloat(ArrayRef<char> bytes, Type type, int64_t index) {
@@ -36,11 +41,14 @@ float ganq::loadFloat(ArrayRef<char> bytes, Type type, int64_t index) {
     std::memcpy(&value, bytes.data() + index * sizeof(value), sizeof(value));
     return value;
   }
-  uint16_t half;
-  std::memcpy(&half, bytes.data() + index * sizeof(half), sizeof(half));
-  uint32_t bits = static_cast<uint32_t>(half) << 16;
-  std::memcpy(&value, &bits, sizeof(value));
-  return value;
+  if (type.isInteger(8))
+    return static_cast<int8_t>(bytes[index]);
+  unsigned width = type.getIntOrFloatBitWidth();
+  uint64_t bits = 0;
+  std::memcpy(&bits, bytes.data() + index * (width / 8), width / 8);
+  return llvm::APFloat(cast<FloatType>(type).getFloatSemantics(),
+                       llvm::APInt(width, bits))
+      .convertToFloat();
 }
 
 ganq::quant::ScaleType ganq::getScaleType(Type type) {
@@ -71,14 +79,31 @@ llvm::Expected<StringRef> ganq::chooseSolver(ArrayRef<StringRef> solvers,
   for (StringRef solver : solvers)
     if (solver == options.solver)
       return solver;
-  return llvm::createStringError(
-      llvm::inconvertibleErrorCode(),
-      "expected a solver of " + scheme.getShortName() + " (" +
-          llvm::join(solvers, ", ") + "), but got '" + options.solver + "'");
+  return makeError("expected a solver of " + scheme.getShortName() + " (" +
+                   llvm::join(solvers, ", ") + "), but got '" + options.solver +
+                   "'");
+}
+
+ganq::quant::ReadRows ganq::makeReader(const WeightProblem &problem) {
+  return [&problem](int64_t first, int64_t count, float *out) {
+    llvm::Error failure = problem.readRows(first, count, out);
+    return failure
+               ? ganq::quant::Status::error(llvm::toString(std::move(failure)))
+               : ganq::quant::Status();
+  };
+}
+
+ganq::quant::Progress ganq::makeProgress(const SolverOptions &options) {
+  return [&options](int64_t done, int64_t total) {
+    if (options.progress)
+      options.progress(static_cast<double>(done) / static_cast<double>(total));
+    return true;
+  };
 }
 
 GridPacker::GridPacker(SchemeAttrInterface scheme, int64_t n, int64_t k)
-    : k(k), group(scheme.getGroupSize() ? scheme.getGroupSize() : k),
+    : scheme(scheme), k(k),
+      group(scheme.getGroupSize() ? scheme.getGroupSize() : k),
       groups(llvm::divideCeil(k, group)), layout(scheme.getCodeBits(), n, k),
       components(scheme.getComponents(n, k)) {
   result.components = allocateComponents(scheme, n, k);
@@ -126,18 +151,29 @@ ganq::quant::Status GridPacker::write(const ganq::quant::GridRows &rows) {
   return {};
 }
 
-QuantizedWeight GridPacker::finish(const ganq::quant::Damping &damping) {
-  result.relativeError = energy > 0 ? std::sqrt(error / energy) : 0;
+SmallVector<std::string>
+ganq::describeDamping(const ganq::quant::Damping &damping) {
   SmallVector<std::string> notes;
   if (damping.deadColumns)
     notes.push_back(std::to_string(damping.deadColumns) +
                     " inputs were always zero");
   if (damping.diagonalDominance)
     notes.push_back("Gram matrix made diagonally dominant");
+  return notes;
+}
+
+QuantizedWeight GridPacker::finish(const ganq::quant::Damping &damping) {
+  result.relativeError = energy > 0 ? std::sqrt(error / energy) : 0;
+  SmallVector<std::string> notes = describeDamping(damping);
+  Type scaleType;
+  find("scale", &scaleType);
+  // Only schemes without a zero point need normal scales.
   if (raised)
     notes.push_back(std::to_string(raised) +
-                    " scales raised to the least normal value; scale = bf16 "
-                    "has room for them");
+                    " scales raised to the least normal value" +
+                    (scaleType.isF16() && isa<PotAttr>(scheme)
+                         ? "; scale = bf16 has room for them"
+                         : ""));
   result.note = llvm::join(notes, "; ");
   result.gramCondition = damping.condition;
   return std::move(result);
@@ -147,29 +183,16 @@ llvm::Expected<QuantizedWeight>
 ganq::solveOnGrid(SchemeAttrInterface scheme,
                   const ganq::quant::GridOptions &grid,
                   const WeightProblem &problem, const SolverOptions &options) {
-  auto makeError = [](const std::string &message) {
-    return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
-  };
   auto solver = ganq::quant::GridSolver::create(grid, problem.k, problem.gram,
                                                 problem.cross);
   if (!solver.ok())
     return makeError(solver.message());
   GridPacker packer(scheme, problem.n, problem.k);
-  auto read = [&](int64_t first, int64_t count, float *out) {
-    llvm::Error failure = problem.readRows(first, count, out);
-    return failure
-               ? ganq::quant::Status::error(llvm::toString(std::move(failure)))
-               : ganq::quant::Status();
-  };
   auto write = [&](const ganq::quant::GridRows &rows) {
     return packer.write(rows);
   };
-  auto progress = [&](int64_t done, int64_t total) {
-    if (options.progress)
-      options.progress(static_cast<double>(done) / static_cast<double>(total));
-    return true;
-  };
-  ganq::quant::Status status = solver->solve(problem.n, read, write, progress);
+  ganq::quant::Status status = solver->solve(problem.n, makeReader(problem),
+                                             write, makeProgress(options));
   if (!status.ok())
     return makeError(status.message());
   return packer.finish(solver->damping());

@@ -10,11 +10,12 @@
 #include "Pack.h"
 #include "ganq/Quantization/Grid.h"
 #include "ganq/Schemes/SchemeSolver.h"
+#include "ganq/Support/Errors.h"
 
 namespace ganq {
 
-/// Rounds `value` to an f16, bf16 or f32 `type` and stores it as element
-/// `index`.
+/// Rounds `value` to a float `type` of up to 32 bits and stores it as element
+/// `index`; as an i8 it is a whole number already.
 void storeFloat(std::vector<char> &bytes, mlir::Type type, int64_t index,
                 float value);
 float loadFloat(llvm::ArrayRef<char> bytes, mlir::Type type, int64_t index);
@@ -33,6 +34,7 @@ public:
   QuantizedWeight finish(const ganq::quant::Damping &damping);
 
 private:
+  SchemeAttrInterface scheme;
   int64_t k, group, groups;
   CodeLayout layout;
   llvm::SmallVector<SchemeComponent> components;
@@ -42,6 +44,15 @@ private:
 };
 
 /// Number format of a solver's scales for an f16, bf16 or f32 component.
+/// What had to be done to the Gram matrix, for people; empty if nothing.
+llvm::SmallVector<std::string>
+describeDamping(const ganq::quant::Damping &damping);
+
+/// The rows of a problem and the progress of its solver, for the solvers of
+/// lib/Quantization. They refer to their arguments.
+ganq::quant::ReadRows makeReader(const WeightProblem &problem);
+ganq::quant::Progress makeProgress(const SolverOptions &options);
+
 ganq::quant::ScaleType getScaleType(mlir::Type type);
 
 /// Options that a scheme's solvers share.

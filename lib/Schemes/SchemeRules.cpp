@@ -5,7 +5,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Schemes/SchemeRules.h"
+#include "ganq/Support/Errors.h"
+#include "ganq/Support/Files.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/SourceMgr.h"
@@ -14,10 +17,6 @@
 using namespace mlir;
 using namespace ganq;
 namespace yaml = llvm::yaml;
-
-static llvm::Error makeError(const llvm::Twine &message) {
-  return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
-}
 
 namespace {
 
@@ -45,10 +44,15 @@ private:
   /// The text of a scalar.
   llvm::Expected<std::string> readScalar(yaml::Node *node, StringRef what);
 
+  /// Fails for escapes that the parser would drop or replace.
+  llvm::Error checkEscapes(StringRef raw);
+
+  std::string where(llvm::SMLoc place) {
+    return (path + ":" + llvm::Twine(sources.getLineAndColumn(place).first))
+        .str();
+  }
   std::string where(yaml::Node *node) {
-    unsigned line =
-        node ? sources.getLineAndColumn(node->getSourceRange().Start).first : 1;
-    return (path + ":" + llvm::Twine(line)).str();
+    return node ? where(node->getSourceRange().Start) : (path + ":1").str();
   }
   llvm::Error fail(yaml::Node *node, const llvm::Twine &message) {
     if (!syntaxError.empty())
@@ -66,6 +70,28 @@ private:
 
 } // namespace
 
+llvm::Error Reader::checkEscapes(StringRef raw) {
+  for (size_t at = raw.find('\\'); at != StringRef::npos;
+       at = raw.find('\\', at + 2)) {
+    char code = at + 1 < raw.size() ? raw[at + 1] : '\0';
+    size_t count = code == 'x' ? 2 : code == 'u' ? 4 : code == 'U' ? 8 : 0;
+    StringRef digits = raw.substr(at + 2, count);
+    uint32_t point = 0;
+    bool valid = StringRef("0abt\tnvfre \"/\\N_LPxuU\r\n").contains(code);
+    if (valid && count > 0)
+      valid = digits.size() == count && llvm::all_of(digits, llvm::isHexDigit) &&
+              !digits.getAsInteger(16, point) && point <= 0x10FFFF &&
+              (point < 0xD800 || point > 0xDFFF);
+    if (!valid)
+      return makeError(
+          where(llvm::SMLoc::getFromPointer(raw.data() + at)) +
+          ": expected an escape of YAML in double quotes, but got `" +
+          raw.substr(at, 2 + count) +
+          "`; a backslash is written twice there, once in single quotes");
+  }
+  return llvm::Error::success();
+}
+
 llvm::Expected<std::string> Reader::readScalar(yaml::Node *node,
                                                StringRef what) {
   if (auto *block = dyn_cast_or_null<yaml::BlockScalarNode>(node))
@@ -73,6 +99,9 @@ llvm::Expected<std::string> Reader::readScalar(yaml::Node *node,
   auto *scalar = dyn_cast_or_null<yaml::ScalarNode>(node);
   if (!scalar)
     return fail(node, "expected a value for " + what);
+  if (StringRef raw = scalar->getRawValue(); raw.starts_with('"'))
+    if (llvm::Error error = checkEscapes(raw.drop_back()))
+      return std::move(error);
   SmallString<64> storage;
   return scalar->getValue(storage).str();
 }
@@ -190,12 +219,19 @@ llvm::Error Reader::read(std::vector<SchemeRule> &rules) {
     return fail(root, "the file is no YAML");
   if (rules.empty())
     return fail(root, "expected at least one rule");
+  if (++document != stream.end()) {
+    yaml::Node *second = document->getRoot();
+    return fail(second, "expected one YAML document, but got a second one");
+  }
   return llvm::Error::success();
 }
 
 llvm::Expected<SchemeRules> SchemeRules::read(MLIRContext *context,
                                               StringRef path,
                                               const SchemeText &usual) {
+  if (StringRef special = describeSpecialFile(path); !special.empty())
+    return makeError("expected the rules '" + path +
+                     "' to be a regular file, but got " + special);
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
     return makeError("cannot read the rules '" + path +

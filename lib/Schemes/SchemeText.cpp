@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Schemes/SchemeText.h"
+#include "ganq/Support/Errors.h"
 #include "mlir/AsmParser/AsmParser.h"
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/ADT/STLExtras.h"
@@ -66,10 +67,6 @@ static constexpr StringLiteral kAllOptions[] = {
     "scale"};
 
 ArrayRef<StringLiteral> ganq::getSchemeOptions() { return kAllOptions; }
-
-static llvm::Error makeError(const llvm::Twine &message) {
-  return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
-}
 
 static const SchemeFamily *findFamily(StringRef name) {
   const auto *it = llvm::find_if(
@@ -168,9 +165,10 @@ llvm::Error SchemeText::set(StringRef option, StringRef value) {
                        " to be a share between 0 and 0.5, but got `" + value +
                        "`");
     integer = std::lround(fraction * 10000);
-    if (integer == 0 && fraction > 0)
+    if (std::fabs(fraction * 10000 - static_cast<double>(integer)) > 1e-6)
       return makeError("expected " + name +
-                       " to be 0 or at least 0.0001, but got `" + value + "`");
+                       " to have at most four decimals, but got `" + value +
+                       "`");
     field = std::to_string(integer);
     break;
   }

@@ -15,6 +15,7 @@
 // RUN: not ganq-opt %s --ganq-assign-schemes="scheme='lut<group = 128>'" 2>&1 | FileCheck %s --check-prefix=BITS
 // RUN: not ganq-opt %s --ganq-assign-schemes="scheme=lut bits=x" 2>&1 | FileCheck %s --check-prefix=NUMBER
 // RUN: not ganq-opt %s --ganq-assign-schemes="scheme=lut options=outliers=2" 2>&1 | FileCheck %s --check-prefix=SHARE
+// RUN: not ganq-opt %s --ganq-assign-schemes="scheme=lut options=outliers=0.00015" 2>&1 | FileCheck %s --check-prefix=DECIMALS
 // RUN: not ganq-opt %s --ganq-assign-schemes="scheme=lut options=entry=f64" 2>&1 | FileCheck %s --check-prefix=ENTRY
 
 // TILE: "up" : tensor<128x64xf32, #ganq.lut<bits = 3, group = 128, rows = 8, entry = f8E4M3FN>>
@@ -34,6 +35,7 @@
 // BITS: lut<group = 128>:
 // NUMBER: expected bits to be an integer, but got `x`
 // SHARE: expected outliers to be a share between 0 and 0.5, but got `2`
+// DECIMALS: expected outliers to have at most four decimals, but got `0.00015`
 // ENTRY: expected entry to be f16, bf16, i8 or f8E4M3FN, but got 'f64'
 
 func.func @main(%x: tensor<2x64xf32>) -> tensor<2x128xf32> {

@@ -116,6 +116,28 @@ TEST_F(SchemeSolverTest, UniformFormats) {
   EXPECT_LT(five, roundTrip(UniformAttr::get(&context, 2, 0), 9, 200));
 }
 
+TEST_F(SchemeSolverTest, RaisedScalesAreNoted) {
+  WeightProblem problem = makeProblem(4, 64), small = problem;
+  small.readRows = [&](int64_t first, int64_t count, float *out) {
+    llvm::Error error = problem.readRows(first, count, out);
+    for (int64_t i = 0; i < count * 64; ++i)
+      out[i] *= 1e-5f;
+    return error;
+  };
+  auto note = [&](mlir::Attribute attr) {
+    auto result = mlir::cast<SchemeSolverInterface>(attr).quantize(small, {});
+    return result ? result->note : llvm::toString(result.takeError());
+  };
+  std::string raised = "4 scales raised to the least normal value";
+  EXPECT_EQ(note(PotAttr::get(&context, 4, 0)),
+            raised + "; scale = bf16 has room for them");
+  EXPECT_EQ(note(PotAttr::get(&context, 4, 0, PotGrid::pot, 0,
+                              mlir::BFloat16Type::get(&context))),
+            "");
+  EXPECT_EQ(note(NfAttr::get(&context, 4, 0)), raised);
+  EXPECT_EQ(note(UniformAttr::get(&context, 4, 0)), "");
+}
+
 TEST_F(SchemeSolverTest, Pot) {
   double previous = 1;
   for (unsigned bits : {2, 3}) {

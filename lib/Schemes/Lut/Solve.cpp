@@ -5,10 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "../GridPacker.h"
-#include "../Pack.h"
 #include "ganq/Quantization/Lut.h"
-#include "ganq/Schemes/SchemeSolver.h"
-#include "llvm/ADT/APFloat.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
@@ -24,19 +21,10 @@ using ganq::quant::LutRows;
 using ganq::quant::LutSolver;
 using ganq::quant::Status;
 
-static llvm::Error makeError(const llvm::Twine &message) {
-  return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
-}
-
 /// Damping out of the ordinary, and tables that are larger than the codes.
 static std::string describe(LutAttr scheme, int64_t n, int64_t k,
                             const Damping &damping) {
-  SmallVector<std::string> notes;
-  if (damping.deadColumns)
-    notes.push_back(std::to_string(damping.deadColumns) +
-                    " inputs were always zero");
-  if (damping.diagonalDominance)
-    notes.push_back("Gram matrix made diagonally dominant");
+  SmallVector<std::string> notes = describeDamping(damping);
   SmallVector<SchemeComponent> components = scheme.getComponents(n, k);
   auto bitsPerWeight = [&](int component) {
     RankedTensorType type = components[component].type;
@@ -61,40 +49,6 @@ static LutEntry getEntry(LutAttr scheme) {
   if (type.isInteger(8))
     return LutEntry::Int8;
   return isa<Float8E4M3FNType>(type) ? LutEntry::Float8 : LutEntry::Float16;
-}
-
-static const llvm::fltSemantics &getSemantics(Type type) {
-  return cast<FloatType>(type).getFloatSemantics();
-}
-
-/// Stores `value`, which is one of the entry type's, as element `index`.
-static void storeEntry(Type type, std::vector<char> &bytes, int64_t index,
-                       float value) {
-  if (type.isF16())
-    return storeHalf(bytes, index, value);
-  if (type.isInteger(8)) {
-    bytes[index] = static_cast<char>(static_cast<int8_t>(value));
-    return;
-  }
-  llvm::APFloat rounded(value);
-  bool lossy;
-  rounded.convert(getSemantics(type), llvm::APFloat::rmNearestTiesToEven,
-                  &lossy);
-  uint64_t bits = rounded.bitcastToAPInt().getZExtValue();
-  int64_t size = type.getIntOrFloatBitWidth() / 8;
-  std::memcpy(bytes.data() + index * size, &bits, size);
-}
-
-static float loadEntry(Type type, ArrayRef<char> bytes, int64_t index) {
-  if (type.isF16())
-    return loadHalf(bytes, index);
-  if (type.isInteger(8))
-    return static_cast<int8_t>(bytes[index]);
-  unsigned width = type.getIntOrFloatBitWidth();
-  uint64_t bits = 0;
-  std::memcpy(&bits, bytes.data() + index * (width / 8), width / 8);
-  return llvm::APFloat(getSemantics(type), llvm::APInt(width, bits))
-      .convertToFloat();
 }
 
 namespace {
@@ -125,7 +79,7 @@ struct Storage {
     float scale =
         scheme.hasScale() ? loadHalf(components[scaleIndex()], row) : 1;
     for (auto [index, value] : llvm::enumerate(table))
-      value = scale * loadEntry(scheme.getEntry(), components[1],
+      value = scale * loadFloat(components[1], scheme.getEntry(),
                                 tableRow(row) * entriesPerTable() + index);
     for (int64_t column = 0; column < k; ++column)
       out[column] = table[((column / group) << scheme.getBits()) +
@@ -295,11 +249,6 @@ struct LutSolverModel
     QuantizedWeight result;
     result.components = allocateComponents(scheme, n, k);
     double error = 0, energy = 0;
-    auto read = [&](int64_t first, int64_t count, float *out) {
-      llvm::Error failure = problem.readRows(first, count, out);
-      return failure ? Status::error(llvm::toString(std::move(failure)))
-                     : Status();
-    };
     auto write = [&](const LutRows &rows) {
       packCodes(storage.layout, result.components[0], rows.first, rows.count, k,
                 rows.codes);
@@ -307,7 +256,7 @@ struct LutSolverModel
       int64_t first = storage.tableRow(rows.first) * entries;
       int64_t count = llvm::divideCeil(rows.count, scheme.getRows()) * entries;
       for (int64_t i = 0; i < count; ++i)
-        storeEntry(scheme.getEntry(), result.components[1], first + i,
+        storeFloat(result.components[1], scheme.getEntry(), first + i,
                    rows.tables[i]);
       for (int64_t row = 0; row < rows.count; ++row) {
         if (scheme.hasScale())
@@ -319,13 +268,9 @@ struct LutSolverModel
       sparse.add(rows);
       return Status();
     };
-    auto progress = [&](int64_t done, int64_t total) {
-      if (options.progress)
-        options.progress(static_cast<double>(done) /
-                         static_cast<double>(total));
-      return true;
-    };
-    if (Status status = solver->solve(n, read, write, progress); !status.ok())
+    if (Status status =
+            solver->solve(n, makeReader(problem), write, makeProgress(options));
+        !status.ok())
       return makeError(status.message());
     if (scheme.hasSparsePart()) {
       auto readTarget = [&](int64_t row, float *out) -> llvm::Error {

@@ -13,25 +13,12 @@
 using namespace mlir;
 using namespace ganq;
 
-static llvm::Error makeError(const llvm::Twine &message) {
-  return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
-}
-
 static llvm::Expected<std::vector<float>>
 readWeight(const WeightProblem &problem) {
   std::vector<float> weight(problem.n * problem.k);
   if (llvm::Error failure = problem.readRows(0, problem.n, weight.data()))
     return std::move(failure);
   return weight;
-}
-
-static std::function<bool(int64_t, int64_t)>
-makeProgress(const SolverOptions &options) {
-  return [&options](int64_t done, int64_t total) {
-    if (options.progress)
-      options.progress(static_cast<double>(done) / static_cast<double>(total));
-    return true;
-  };
 }
 
 static void addNote(QuantizedWeight &result, const std::string &note) {
@@ -264,10 +251,11 @@ struct UniformSolverModel
     int64_t groups = llvm::divideCeil(k, group);
     // The stored matrix is W diag(input_scale).
     std::vector<float> inverse(k, 1);
-    if (scheme.getSmooth())
-      for (int64_t column = 0; column < k; ++column)
-        inverse[column] =
-            1 / loadHalf(components[scheme.getActivation() ? 4 : 3], column);
+    for (auto [component, bytes] :
+         llvm::zip_equal(scheme.getComponents(n, k), components))
+      if (component.suffix == "input_scale")
+        for (int64_t column = 0; column < k; ++column)
+          inverse[column] = 1 / loadHalf(bytes, column);
     for (int64_t row = 0; row < n; ++row)
       for (int64_t column = 0; column < k; ++column) {
         int64_t at = row * groups + column / group;
