@@ -1,5 +1,6 @@
 """Products of rounded weights and rounded activations, against the decoded values."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -11,11 +12,11 @@ onnx = pytest.importorskip("onnx")
 COLUMNS, OUTPUTS = 200, 52
 
 
-def layer(path):
-    """y = x W + b for any number of rows."""
+def layer(path, scale=1):
+    """y = x diag(scale) W + b for any number of rows."""
     helper, random = onnx.helper, np.random.default_rng(3)
     weights = {
-        "w": random.normal(size=(COLUMNS, OUTPUTS)).astype(np.float32),
+        "w": scale * random.normal(size=(COLUMNS, OUTPUTS)).astype(np.float32),
         "b": random.normal(size=OUTPUTS).astype(np.float32),
     }
     graph = helper.make_graph(
@@ -27,6 +28,11 @@ def layer(path):
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
+
+
+def tensors(path):
+    """The tensors of a compiled model by their names."""
+    return pytest.importorskip("safetensors.numpy").load_file(path)
 
 
 def run(model, x, folder):
@@ -63,6 +69,49 @@ def test_products_are_those_of_the_decoded_values(bits, activation, group, cpu, 
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3 * np.abs(want).mean())
 
 
+@pytest.mark.parametrize(
+    "scheme, smooth, shift",
+    [
+        ("uniform<bits = 4, activation = 8, shift = true>", False, True),
+        ("uniform<bits = 4, group = 64, activation = 8, smooth = true, shift = true>", True, True),
+        ("uniform<bits = 4, smooth = true>", True, False),
+    ],
+)
+def test_learned_input_scales_and_shifts(scheme, smooth, shift, tmp_path):
+    """y = Q((x - t) / s) Q(W diag(s))^T + W t + b."""
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    random, learned = np.random.default_rng(5), {}
+    # Both are stored in half precision.
+    s, t = np.ones(COLUMNS, np.float32), np.zeros(COLUMNS, np.float32)
+    if smooth:
+        s = learned["w.input_scale"] = random.uniform(0.5, 2, COLUMNS).astype(np.float16).astype(np.float32)
+    if shift:
+        t = learned["w.input_shift"] = random.normal(size=COLUMNS).astype(np.float16).astype(np.float32)
+    model, calibration = layer(tmp_path / "m.onnx"), tmp_path / "c.safetensors"
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    save_file(learned, calibration, {"ganq.calibration": "1", "ganq.model": digest})
+    run_tool(
+        "ganq-compile",
+        *(model, "-o", tmp_path / "m.ganq", f"--scheme={scheme}", "--quantize-head"),
+        *(f"--calibration={calibration}", "--solver=learned"),
+    )
+    group = "--group=64" if "group" in scheme else "--group=0"
+    run_tool(
+        "ganq-compile",
+        *(layer(tmp_path / "scaled.onnx", s[:, None]), "-o", tmp_path / "scaled.ganq", "--scheme=uniform"),
+        *("--bits=4", group, "--solver=rtn", "--quantize-head"),
+    )
+    w = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(model).graph.initializer}["w"]
+    x = t + random.normal(size=(21, COLUMNS)).astype(np.float32)
+    inputs = (x - t) / s
+    if "activation" in scheme:
+        inputs = rounded(inputs, 8)
+    want = run(tmp_path / "scaled.ganq", inputs, tmp_path / "want") + t @ w
+    got = run(tmp_path / "m.ganq", x, tmp_path / "got")
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3 * np.abs(want).mean())
+    assert not shift or np.abs(t @ w).mean() > 1
+
+
 def test_rows_that_are_not_finite_stay_so(tmp_path):
     model, output = layer(tmp_path / "layer.onnx"), tmp_path / "m.ganq"
     run_tool(
@@ -89,3 +138,6 @@ def test_smoothed_inputs_and_groups(options, compiled, demo_tokens):
     plain = compiled(model, "--scheme=uniform<bits = 4>", calibration)
     other = compiled(model, f"--scheme=uniform<bits = 4, {options}>", calibration)
     assert perplexity(other, demo_tokens[1]) < 1.01 * perplexity(plain, demo_tokens[1])
+    scales = [value for name, value in tensors(other).items() if name.endswith(".input_scale")]
+    assert bool(scales) == ("smooth" in options)
+    assert not scales or any((value != 1).any() for value in scales)
