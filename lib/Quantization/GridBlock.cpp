@@ -70,6 +70,8 @@ void GridBlock::load(const float *w, int64_t first) {
     int exponent = 0;
     if (most > 0)
       std::frexp(most, &exponent);
+    // The inverse must be finite.
+    exponent = std::max(exponent, -100);
     rowScale[r] = std::ldexp(1.0, exponent);
     for (int64_t j = 0; j != k; ++j)
       weight[p.gram.order[j] * lanes + r] =
@@ -120,9 +122,10 @@ void GridBlock::setRange(int64_t g, int64_t r, double from, double to) {
   double stored = roundScale(p.options.scaleType, value * rowScale[r]);
   if (std::isfinite(stored))
     value = stored / rowScale[r];
-  // A group of zeros, or of values too small for the scale's format.
+  // A group of zeros, or of values too small for the scale's format. Grids
+  // without a zero come as close to it as they can.
   if (!(value > 0))
-    value = 1 / rowScale[r];
+    value = p.leastScale / rowScale[r];
   scale[at] = static_cast<float>(value);
   inverse[at] = 1 / scale[at];
   if (!p.even())
@@ -191,9 +194,9 @@ Status GridBlock::roundScales(int64_t first) {
       if (!(rounded <= p.mostScale))
         return Status::error(
             "expected a scale in the range of its format (at most " +
-            std::to_string(p.mostScale) + "), but got " +
-            std::to_string(exact) + " in row " + std::to_string(first + r) +
-            "; use bf16 or fp32 scales");
+            formatNumber(p.mostScale) + "), but got " + formatNumber(exact) +
+            " in row " + std::to_string(first + r) +
+            "; choose a scale type of greater range or scale the weights down");
       if (rounded < p.leastScale) {
         rounded = p.leastScale;
         ++raisedScales;

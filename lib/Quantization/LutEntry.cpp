@@ -56,6 +56,6 @@ Status ganq::quant::scaleRangeError(int64_t row) {
 Status ganq::quant::entryRangeError(float value, int64_t row) {
   return Status::error("expected table values in the range of their type (fp16 "
                        "ends at 65520), but got " +
-                       std::to_string(value) + " for row " +
-                       std::to_string(row) + "; use fp32 tables");
+                       formatNumber(value) + " for row " + std::to_string(row) +
+                       "; use bf16 entries");
 }

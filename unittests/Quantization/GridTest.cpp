@@ -366,10 +366,34 @@ TEST(Grid, ScalesAreLegal) {
     }
     options.scaleType = ScaleType::Half;
     layer.w[5] = 1e6f;
-    EXPECT_NE(solve(options, layer).message().find("use bf16"),
+    EXPECT_NE(solve(options, layer).message().find("of greater range"),
               std::string::npos);
     layer.w[5] = 0;
   }
+}
+
+TEST(Grid, RowsOfZerosComeCloseToZero) {
+  Layer layer = makeLayer(6, 32, 100, 67);
+  for (int64_t j = 0; j != layer.k; ++j) {
+    layer.w[j] = 0;
+    // Below the least normal float: the inverse of its scale is infinite.
+    layer.w[layer.k + j] = std::ldexp(1.0f, -149);
+  }
+  const std::vector<float> withZero = {-1, -0.5f, 0, 0.25f, 0.5f, 1};
+  for (GridMethod method : {GridMethod::Improved, GridMethod::Gptq,
+                            GridMethod::Paper, GridMethod::Rtn})
+    for (const std::vector<float> *fixed : {&powers, &withZero}) {
+      GridOptions options;
+      options.fixed = *fixed;
+      options.group = 16;
+      options.method = method;
+      Expected<GridResult> result = solve(options, layer);
+      ASSERT_TRUE(result.ok()) << result.message();
+      std::vector<float> v = dequantize(options, *result, layer);
+      for (int64_t i = 0; i != 2 * layer.k; ++i)
+        EXPECT_LE(std::fabs(v[i]), 8 * 6.103515625e-05f)
+            << "method " << static_cast<int>(method) << " value " << i;
+    }
 }
 
 TEST(Grid, GivenRanges) {

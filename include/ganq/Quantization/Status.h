@@ -12,6 +12,7 @@
 #ifndef GANQ_QUANTIZATION_STATUS_H
 #define GANQ_QUANTIZATION_STATUS_H
 
+#include <cstdio>
 #include <string>
 #include <utility>
 
@@ -34,6 +35,13 @@ private:
   bool failed = false;
   std::string text;
 };
+
+/// A number as messages show it.
+inline std::string formatNumber(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%g", value);
+  return text;
+}
 
 /// A value or the status that says why there is none.
 template <typename T> class [[nodiscard]] Expected {
