@@ -421,6 +421,8 @@ def test_the_command(tiny, tokens, tmp_path, capsys):
         dict(bits=3, group=16),
         dict(bits=2, levels=5, activation_bits=8),
         dict(activation_bits=4, weights=False),
+        dict(activation_bits=8, shift=True),
+        dict(bits=3, smooth=True),
     ],
 )
 def test_the_compiled_model_is_the_learned_one(tokens, tmp_path, options):
