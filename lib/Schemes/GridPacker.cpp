@@ -163,7 +163,7 @@ ganq::describeDamping(const ganq::quant::Damping &damping) {
 }
 
 QuantizedWeight GridPacker::finish(const ganq::quant::Damping &damping) {
-  result.relativeError = energy > 0 ? std::sqrt(error / energy) : 0;
+  result.relativeError = relativeError(error, energy);
   SmallVector<std::string> notes = describeDamping(damping);
   Type scaleType;
   find("scale", &scaleType);

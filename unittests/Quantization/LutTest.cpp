@@ -388,7 +388,7 @@ TEST(Lut, Errors) {
   float infinite[] = {0, 1, 2, INFINITY}, big[] = {1e6f, 1};
   EXPECT_NE(solver->solve(infinite, 2).message().find("row 1, column 1"),
             std::string::npos);
-  EXPECT_NE(solver->solve(big, 1).message().find("fp32 tables"),
+  EXPECT_NE(solver->solve(big, 1).message().find("bf16 entries"),
             std::string::npos);
   EXPECT_FALSE(solver->solve(big, 0).ok());
   EXPECT_FALSE(LutSolver().solve(big, 1).ok());

@@ -284,8 +284,7 @@ struct LutSolverModel
               sparse.pack(whole, readTarget, result.components))
         return std::move(failure);
     }
-    result.relativeError =
-        energy > 0 ? std::sqrt(std::max(error, 0.0) / energy) : 0;
+    result.relativeError = relativeError(error, energy);
     result.note = describe(scheme, n, k, solver->damping());
     result.gramCondition = solver->damping().condition;
     return result;

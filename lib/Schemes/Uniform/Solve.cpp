@@ -233,6 +233,9 @@ struct UniformSolverModel
       return makeError("expected a scheme with smooth = true for the solver "
                        "'awq', which rescales inputs, but got " +
                        scheme.getShortName());
+    if (*solver == "awq" && !problem.gram && !problem.sample)
+      return makeError("expected statistics of the inputs for the solver "
+                       "'awq', but got none; give --calibration");
     bool improved = *solver == "improved" && scheme.getActivation();
     if (!improved && !scheme.getSmooth())
       return solveOnGrid(scheme, grid, problem, options);
