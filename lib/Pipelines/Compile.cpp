@@ -19,6 +19,7 @@
 #include "ganq/Schemes/SchemeRules.h"
 #include "ganq/Schemes/SchemeSolver.h"
 #include "ganq/Schemes/SchemeText.h"
+#include "ganq/Support/Files.h"
 #include "ganq/Target/CpuTarget.h"
 #include "ganq/runtime.h"
 #include "ganq/runtime/manifest.h"
@@ -230,7 +231,11 @@ llvm::Error Compiler::checkOptions() {
     return makeError("expected --alpha to be between 0 and 1, but got " +
                      llvm::formatv("{0}", options.alpha).str());
   for (const std::string &path : options.reports)
-    if (llvm::Error error = checkReportPath(path))
+    if (path == options.output || fs::equivalent(path, options.model))
+      return makeError("expected --report to differ from the model and the "
+                       "output, but got '" +
+                       path + "'");
+    else if (llvm::Error error = checkReportPath(path))
       return error;
   // Before hours are spent.
   if (!options.evaluate.empty())
@@ -240,12 +245,18 @@ llvm::Error Compiler::checkOptions() {
       (!options.reports.empty() || !options.evaluate.empty()))
     return makeError("expected --report and --evaluate without --compile-to, "
                      "as they are about compiled models");
-  if (options.budget != 0)
-    if (llvm::Error error = BudgetSearch::check(options, &context))
-      return error;
   if (!options.calibration.empty() && !fs::exists(options.calibration))
     return makeError("cannot read the calibration tokens '" +
                      options.calibration + "': no such file");
+  if (StringRef special = describeSpecialFile(options.calibration);
+      !special.empty())
+    return makeError("expected --calibration='" + options.calibration +
+                     "' to be a regular file, but got " + special);
+  if (options.budget != 0)
+    if (llvm::Error error = BudgetSearch::check(options, &context))
+      return error;
+  if (options.output.empty())
+    return makeError("expected the output to be a file, but got ''");
   if (options.output == "-")
     return options.compileTo
                ? llvm::Error::success()
@@ -405,29 +416,40 @@ llvm::Error Compiler::searchBudget() {
 }
 
 llvm::Error Compiler::checkDisk() {
-  int64_t weights = 0, quantized = 0;
+  // The tensors of the output, once each, the same in the unquantized model,
+  // and what the work folder holds of them.
+  int64_t stored = 0, plain = 0, solved = 0;
+  llvm::StringSet<> seen;
   module->walk([&](ParameterOp parameter) {
     auto type = cast<RankedTensorType>(parameter.getType());
+    auto scheme = dyn_cast_or_null<SchemeAttrInterface>(type.getEncoding());
+    if (!seen.insert((parameter.getKey() + (scheme ? ".codes" : "")).str())
+             .second)
+      return;
     int64_t bytes =
         type.getNumElements() *
         llvm::divideCeil(type.getElementType().getIntOrFloatBitWidth(), 8);
-    if (auto scheme = dyn_cast_or_null<SchemeAttrInterface>(type.getEncoding()))
-      quantized += type.getNumElements() * scheme.getCodeBits() / 8;
-    else
-      weights += bytes;
+    plain += bytes;
+    if (scheme) {
+      bytes = getStoredBytes(scheme, type.getDimSize(0), type.getDimSize(1));
+      solved += bytes;
+    }
+    stored += bytes;
   });
-  bool calibrates = !options.calibration.empty() && options.phases.quantizes();
-  // Every function repeats the parameters; a third is a safe lower bound.
-  int64_t needed = (weights + 3 * quantized) / 3;
-  if (calibrates)
-    needed += weights / 3;
+  int64_t needed = stored + solved;
+  // Some runs write the unquantized model for a while.
+  bool runsPlain =
+      !options.evaluate.empty() ||
+      (!options.calibration.empty() && options.calibrationMode == "one-shot");
+  if (options.phases.quantizes() && runsPlain)
+    needed += plain;
   StringRef folder = llvm::sys::path::parent_path(options.output);
   auto space = fs::disk_space(folder.empty() ? "." : folder);
   if (space && static_cast<int64_t>(space->available) < needed)
     return makeError(llvm::formatv(
-        "expected about {0} MiB free for '{1}' and its work folder, but only "
-        "{2} MiB are left on the disk",
-        needed >> 20, options.output, space->available >> 20));
+        "expected about {0} KiB free for '{1}' and its work folder, but only "
+        "{2} KiB are left on the disk",
+        needed >> 10, options.output, space->available >> 10));
   return llvm::Error::success();
 }
 
@@ -485,7 +507,8 @@ llvm::Expected<json::Object> Compiler::evaluate(ModuleOp assigned) {
     return makeError(model.status().message());
   auto after = getPerplexity(*model, *tokens);
   if (!after)
-    return makeError("--evaluate: " + llvm::toString(after.takeError()));
+    return makeError("--evaluate='" + options.evaluate +
+                     "': " + llvm::toString(after.takeError()));
   json::Object result{{"tokens", tokens->rows * (tokens->columns - 1)},
                       {"perplexity", *after}};
   if (!assigned)

@@ -249,8 +249,15 @@ int ganq::compileMain(int argc, char **argv) {
     }
     return fail(llvm::toString(summary.takeError()));
   }
-  if (printJson)
-    llvm::outs() << llvm::formatv("{0:2}\n",
-                                  llvm::json::Value(std::move(*summary)));
-  return 0;
+  if (!printJson)
+    return 0;
+  llvm::outs() << llvm::formatv("{0:2}\n",
+                                llvm::json::Value(std::move(*summary)));
+  llvm::outs().flush();
+  if (!llvm::outs().has_error())
+    return 0;
+  std::string reason = llvm::outs().error().message();
+  llvm::outs().clear_error();
+  return fail("cannot write to stdout: " + reason + "; the output '" +
+              options.output + "' is complete");
 }

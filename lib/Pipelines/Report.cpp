@@ -12,6 +12,7 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/NativeFormatting.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
 #include <cmath>
 
 using namespace ganq;
@@ -33,6 +34,20 @@ llvm::Error ganq::checkReportPath(StringRef path) {
   if (fs::is_directory(path))
     return makeError("expected the report to be a file, but '" + path +
                      "' is a folder");
+  // The report replaces what is there; writeReport() writes here first.
+  fs::file_type type = fs::get_file_type(path, /*Follow=*/false);
+  if (type != fs::file_type::regular_file &&
+      type != fs::file_type::status_error &&
+      type != fs::file_type::file_not_found)
+    return makeError("expected the report to be a regular file, but '" + path +
+                     "' is a link or a device");
+  std::string temporary = (path + ".tmp").str();
+  int descriptor = -1;
+  if (std::error_code code = fs::openFileForWrite(temporary, descriptor))
+    return makeError("cannot write the report '" + path +
+                     "': " + code.message());
+  llvm::sys::Process::SafelyCloseFileDescriptor(descriptor);
+  fs::remove(temporary);
   return llvm::Error::success();
 }
 

@@ -1,13 +1,14 @@
 """The command line of quantization: scheme texts, rules, budget, report, evaluation."""
 
 import json
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from conftest import DEMO, data_file, perplexity, run_tool
-from test_bad_input import refuse
+from conftest import DEMO, HOME, data_file, perplexity, run_tool
+from test_bad_input import linear_model, refuse
 
 MODEL = DEMO / "model.onnx"
 FIRST_LAYER = r"--exclude=layers\.[1-9]"
@@ -191,12 +192,37 @@ def test_evaluation_is_checked_first(tmp_path, ids, part):
     assert part in refuse(tmp_path, MODEL, "--scheme=uniform", f"--evaluate={tmp_path / 'e.npy'}")
 
 
-def test_a_report_that_cannot_be_written_takes_the_output_back(tmp_path):
-    (tmp_path / "r.json.tmp").mkdir()
-    reports = (f"--report={tmp_path / 'r.html'}", f"--report={tmp_path / 'r.json'}")
-    result = run_tool("ganq-compile", MODEL, "-o", tmp_path / "m.ganq", "--scheme=uniform", *reports, check=False)
-    assert result.returncode == 1 and "cannot write the report" in result.stderr
-    assert not (tmp_path / "m.ganq").exists() and not (tmp_path / "r.html").exists()
+def test_an_evaluation_that_fails_takes_the_output_back(tmp_path):
+    model = linear_model(tmp_path / "m.onnx")
+    np.save(tmp_path / "e.npy", np.ones((1, 8), np.int32))
+    result = run_tool("ganq-compile", model, "-o", tmp_path / "m.ganq", f"--evaluate={tmp_path / 'e.npy'}", check=False)
+    assert result.returncode == 1 and f"--evaluate='{tmp_path / 'e.npy'}'" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.npy", "m.onnx"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".json", "device.json", "model.json", "m.json"])
+def test_reports_that_cannot_be_written(tmp_path, name):
+    """Found before there is any work."""
+    model = linear_model(tmp_path / "model.json")
+    (tmp_path / "device.json").symlink_to("/dev/null")
+    result = run_tool("ganq-compile", model, "-o", tmp_path / "m.json", f"--report={tmp_path / name}", check=False)
+    assert result.returncode == 1 and name in result.stderr and " report" in result.stderr.replace("--", " ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["device.json", "model.json"]
+
+
+def test_an_output_without_a_name():
+    result = run_tool("ganq-compile", MODEL, "-o", "", check=False)
+    assert result.returncode == 1 and "expected the output to be a file" in result.stderr
+
+
+def test_a_summary_that_cannot_be_written(tmp_path):
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [HOME / "bin" / "ganq-compile", linear_model(tmp_path / "m.onnx"), "-o", tmp_path / "m.ganq", "--json"],
+            stdout=full, stderr=subprocess.PIPE, text=True,
+        )
+    assert result.returncode == 1 and "error: cannot write to stdout" in result.stderr
+    assert "LLVM" not in result.stderr
 
 
 def test_report(tmp_path, demo_tokens):
