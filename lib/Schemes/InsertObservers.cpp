@@ -5,7 +5,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Schemes/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Builders.h"
 
 using namespace mlir;
@@ -17,6 +20,33 @@ namespace ganq {
 } // namespace ganq
 
 namespace {
+
+/// The values in f32, as the host reads them.
+Value toF32(OpBuilder &builder, Location loc, Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  unsigned width = type.getElementTypeBitWidth();
+  if (width == 32)
+    return value;
+  Type f32 = builder.getF32Type();
+  Value empty = tensor::EmptyOp::create(
+      builder, loc, tensor::getMixedSizes(builder, loc, value), f32);
+  SmallVector<AffineMap> maps(2,
+                              builder.getMultiDimIdentityMap(type.getRank()));
+  SmallVector<utils::IteratorType> loops(type.getRank(),
+                                         utils::IteratorType::parallel);
+  return linalg::GenericOp::create(
+             builder, loc, empty.getType(), value, empty, maps, loops,
+             [&](OpBuilder &inner, Location, ValueRange args) {
+               Value single =
+                   width < 32
+                       ? arith::ExtFOp::create(inner, loc, f32, args[0])
+                             .getResult()
+                       : arith::TruncFOp::create(inner, loc, f32, args[0])
+                             .getResult();
+               linalg::YieldOp::create(inner, loc, single);
+             })
+      .getResult(0);
+}
 
 struct InsertObserversPass
     : ganq::impl::InsertObserversBase<InsertObserversPass> {
@@ -50,8 +80,9 @@ struct InsertObserversPass
               dyn_cast_or_null<IntegerAttr>(observers.get(weight.getKeyAttr()));
           entry->second = known ? known.getInt() : next++;
           OpBuilder builder(matmul);
-          ObserveOp::create(builder, matmul.getLoc(), matmul.getX(),
-                            entry->second, weight.getKey());
+          Value x = toF32(builder, matmul.getLoc(), matmul.getX());
+          ObserveOp::create(builder, matmul.getLoc(), x, entry->second,
+                            weight.getKey());
         }
         observers.set(weight.getKey(), attrs.getI64IntegerAttr(entry->second));
       });

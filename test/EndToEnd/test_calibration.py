@@ -141,6 +141,18 @@ def test_a_calibration_file_replaces_tokens(tmp_path, sorting_tokens):
     fails(lambda t, m: m.update({"ganq.same_input": "[1]"}), "a JSON object of strings")
 
 
+def test_fp16_models(tmp_path):
+    """Both modes see the same inputs in f32; nothing before the first layer is quantized."""
+    model = data_file("onnx_import/genai_tiny_random_llama_fp16/model.onnx")
+    np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(0, 100, (8, 24)).astype(np.int32))
+    errors = []
+    for mode in MODES:
+        options = ["--bits=3", f"--calibration-mode={mode}", "--json"]
+        result = quantize(model, tmp_path / "m.ganq", tmp_path / "ids.npy", *options)
+        errors.append([weight["relative_error"] for weight in json.loads(result.stdout)["weights"][:3]])
+    assert errors[0] == pytest.approx(errors[1], rel=0.1) and 0 < min(errors[0]) < 0.2
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_activations_that_are_not_finite(mode, tmp_path, sorting_tokens):
     def explode(arrays):

@@ -50,9 +50,13 @@ def InsertObservers : Pass<"ganq-insert-observers", "::mlir::ModuleOp"> {
   let description = [{
     Inserts a `ganq.observe` before each `ganq.matmul` with an encoded weight
     in `@prefill` and `@decode`, or in `@main` where there are none. Products
-    that read the same value share one observer. The module attribute
-    `ganq.observers` maps each weight's key to the observer's number.
+    that read the same value share one observer. Values of another width are
+    converted to f32. The module attribute `ganq.observers` maps each weight's
+    key to the observer's number.
   }];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::linalg::LinalgDialect",
+                           "::mlir::tensor::TensorDialect"];
 }
 
 def CutStages : Pass<"ganq-cut-stages", "::mlir::ModuleOp"> {
