@@ -16,7 +16,9 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Regex.h"
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <tuple>
 
 using namespace mlir;
