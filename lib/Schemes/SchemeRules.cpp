@@ -79,7 +79,8 @@ llvm::Error Reader::checkEscapes(StringRef raw) {
     uint32_t point = 0;
     bool valid = StringRef("0abt\tnvfre \"/\\N_LPxuU\r\n").contains(code);
     if (valid && count > 0)
-      valid = digits.size() == count && llvm::all_of(digits, llvm::isHexDigit) &&
+      valid = digits.size() == count &&
+              llvm::all_of(digits, llvm::isHexDigit) &&
               !digits.getAsInteger(16, point) && point <= 0x10FFFF &&
               (point < 0xD800 || point > 0xDFFF);
     if (!valid)

@@ -7,8 +7,8 @@
 #include "GraphImporter.h"
 #include "WireFormat.h"
 #include "ganq/Onnx/Import.h"
+#include "ganq/Support/Files.h"
 #include "mlir/IR/Verifier.h"
-#include "llvm/Support/FileSystem.h"
 
 using namespace mlir;
 using namespace ganq::onnx;
@@ -39,10 +39,8 @@ ganq::onnx::importOnnxModel(StringRef path, MLIRContext *context,
     emitError(loc) << message;
     return OwningOpRef<ModuleOp>();
   };
-  if (llvm::sys::fs::is_directory(path))
-    return fail("expected an ONNX file, but got a folder");
-  if (llvm::sys::fs::exists(path) && !llvm::sys::fs::is_regular_file(path))
-    return fail("expected an ONNX file, but got a pipe or device");
+  if (StringRef special = describeSpecialFile(path); !special.empty())
+    return fail("expected an ONNX file, but got " + special);
   auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
                                           /*RequiresNullTerminator=*/false);
   if (!file)
