@@ -74,8 +74,9 @@ def calibrate(
     device: "cpu", "cuda" or another of PyTorch's names (default: "cuda" where there is one).
     progress: called with (block, blocks, epoch, epochs, loss).
 
-    Returns a summary as a dict; its "scheme" is the compiler's name of the scheme. A run that was stopped goes on after its last complete block when it is
-    started again with the same arguments; until it is complete, its tensors are in the folder `<output>.partial`.
+    Returns a summary as a dict; its "scheme" is the compiler's name of the scheme. A run that was stopped
+    goes on after its last complete block when it is started again with the same arguments; until it is
+    complete, its tensors are in the folder `<output>.partial`.
     Raises GanqError for what cannot be read, computed or written.
     """
     options = dict(locals())

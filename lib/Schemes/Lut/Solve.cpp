@@ -6,6 +6,7 @@
 
 #include "../GridPacker.h"
 #include "ganq/Quantization/Lut.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
