@@ -60,13 +60,25 @@ public:
   static llvm::Expected<std::unique_ptr<CalibrationFile>>
   open(const std::string &path, llvm::StringRef modelHash);
 
-  /// The pointers live as long as the file. Fails if there is nothing about
-  /// the weight, or if a tensor does not fit its shape [n, k].
+  /// Checks the names, shapes and types of what there is about a weight
+  /// [n, k], not the values. A weight that `needs` statistics must have learned
+  /// tensors, a Gram matrix or, in a file without Gram matrices, a sample.
+  llvm::Error check(llvm::StringRef key, int64_t n, int64_t k,
+                    bool needs) const;
+
+  /// The pointers live as long as the file. Fails if a tensor does not fit its
+  /// shape, is not finite or, being a Gram matrix, not symmetric.
   llvm::Expected<InputStatistics> get(llvm::StringRef key, int64_t n,
                                       int64_t k) const;
 
 private:
-  /// The values of an [N, K] or [K, K] tensor; empty where there is none.
+  /// The key under which the statistics of a weight's input are.
+  std::string getOwner(llvm::StringRef key) const;
+  /// A tensor of this shape, where -1 is any size; null where there is none.
+  llvm::Expected<const runtime::TensorInfo *>
+  find(llvm::StringRef name, runtime::DType type,
+       llvm::ArrayRef<int64_t> shape) const;
+  /// Its values; empty where there is none.
   template <typename T>
   llvm::Expected<llvm::ArrayRef<T>> read(llvm::StringRef name,
                                          llvm::ArrayRef<int64_t> shape) const;

@@ -68,29 +68,45 @@ CalibrationFile::open(const std::string &path, StringRef modelHash) {
   return result;
 }
 
+std::string CalibrationFile::getOwner(StringRef key) const {
+  auto other = sameInput.getString(key);
+  return other ? other->str() : key.str();
+}
+
+llvm::Expected<const runtime::TensorInfo *>
+CalibrationFile::find(StringRef name, runtime::DType type,
+                      ArrayRef<int64_t> shape) const {
+  const runtime::TensorInfo *info = file->find(name.str());
+  if (!info)
+    return info;
+  bool fits = info->dtype == type && info->shape.size() == shape.size() &&
+              info->bytes > 0;
+  for (size_t i = 0; fits && i < shape.size(); ++i)
+    fits = shape[i] < 0 || shape[i] == info->shape[i];
+  if (fits)
+    return info;
+  std::string wanted;
+  for (int64_t size : shape)
+    wanted += (wanted.empty() ? "" : ", ") +
+              (size < 0 ? std::string("?") : std::to_string(size));
+  return makeError(llvm::formatv(
+      "{0}: expected tensor '{1}' to be {2} [{3}], but got {4} {5}",
+      file->path(), name, runtime::name(type), wanted,
+      runtime::name(info->dtype), runtime::toString(info->shape)));
+}
+
 template <typename T>
 llvm::Expected<ArrayRef<T>>
 CalibrationFile::read(StringRef name, ArrayRef<int64_t> shape) const {
-  const runtime::TensorInfo *info = file->find(name.str());
+  auto found = find(name,
+                    std::is_same_v<T, double> ? runtime::DType::F64
+                                              : runtime::DType::F32,
+                    shape);
+  if (!found)
+    return found.takeError();
+  const runtime::TensorInfo *info = *found;
   if (!info)
     return ArrayRef<T>();
-  constexpr bool isDouble = std::is_same_v<T, double>;
-  // A negative size stands for any.
-  bool fits =
-      info->dtype == (isDouble ? runtime::DType::F64 : runtime::DType::F32) &&
-      info->shape.size() == shape.size() && info->bytes > 0;
-  for (size_t i = 0; fits && i < shape.size(); ++i)
-    fits = shape[i] < 0 || shape[i] == info->shape[i];
-  if (!fits) {
-    std::string wanted;
-    for (int64_t size : shape)
-      wanted += (wanted.empty() ? "" : ", ") +
-                (size < 0 ? std::string("?") : std::to_string(size));
-    return makeError(llvm::formatv(
-        "{0}: expected tensor '{1}' to be {2} [{3}], but got {4} {5}",
-        file->path(), name, isDouble ? "F64" : "F32", wanted,
-        runtime::name(info->dtype), runtime::toString(info->shape)));
-  }
   const char *data = file->data(*info);
   if (reinterpret_cast<uintptr_t>(data) % alignof(T)) {
     // NOLINTNEXTLINE: a vector's memory fits every type.
@@ -107,25 +123,83 @@ CalibrationFile::read(StringRef name, ArrayRef<int64_t> shape) const {
   return values;
 }
 
+/// The learned tensors that a weight [n, k] may have.
+static std::vector<std::pair<StringRef, llvm::SmallVector<int64_t, 2>>>
+getLearnedShapes(int64_t n, int64_t k) {
+  return {{"input_scale", {k}},       {"input_shift", {k}},
+          {"clip_low", {n, -1}},      {"clip_high", {n, -1}},
+          {"compensation_left", {n}}, {"compensation_right", {k}},
+          {"weight_delta", {n, k}},   {"format", {3}}};
+}
+
+llvm::Error CalibrationFile::check(StringRef key, int64_t n, int64_t k,
+                                   bool needs) const {
+  using runtime::DType;
+  std::string owner = getOwner(key);
+  auto gram = find(owner + ".gram", DType::F64, {k, k});
+  if (!gram)
+    return gram.takeError();
+  auto cross = find(owner + ".cross", DType::F64, {k, k});
+  if (!cross)
+    return cross.takeError();
+  auto sample = find(owner + ".sample", DType::F32, {-1, k});
+  if (!sample)
+    return sample.takeError();
+  bool learned = false;
+  for (const auto &[suffix, shape] : getLearnedShapes(n, k)) {
+    auto tensor = find((key + "." + suffix).str(), DType::F32, shape);
+    if (!tensor)
+      return tensor.takeError();
+    learned |= *tensor != nullptr;
+  }
+  if (*cross && !*gram)
+    return makeError(llvm::formatv(
+        "{0}: expected '{1}.gram' beside '{1}.cross', but there is none",
+        file->path(), owner));
+  if (!needs || *gram || learned)
+    return llvm::Error::success();
+  const auto &tensors = file->tensors();
+  auto other = llvm::find_if(tensors, [](const runtime::TensorInfo &info) {
+    return StringRef(info.name).ends_with(".gram");
+  });
+  if (*sample && other == tensors.end())
+    return llvm::Error::success();
+  if (other == tensors.end())
+    other = tensors.begin();
+  return makeError(llvm::formatv(
+      "{0}: expected statistics of the weight '{1}' ('{2}.gram'), but got {3}",
+      file->path(), key, owner,
+      tensors.empty() ? std::string("no tensors")
+                      : "'" + other->name + "' and others only"));
+}
+
 llvm::Expected<InputStatistics> CalibrationFile::get(StringRef key, int64_t n,
                                                      int64_t k) const {
   InputStatistics result;
-  std::string owner = key.str();
-  if (auto other = sameInput.getString(key))
-    owner = other->str();
+  std::string owner = getOwner(key);
   auto gram = read<double>(owner + ".gram", {k, k});
   if (!gram)
     return gram.takeError();
+  const double *values = gram->data();
+  for (int64_t i = 0; !gram->empty() && i < k; ++i)
+    for (int64_t j = 0; j < i; ++j) {
+      double low = values[i * k + j], high = values[j * k + i];
+      // Sums in another order differ by a rounding error of the norms.
+      double norm = std::sqrt(std::abs(values[i * k + i])) *
+                    std::sqrt(std::abs(values[j * k + j]));
+      if (std::abs(low - high) >
+          1e-6 * std::max({std::abs(low), std::abs(high), norm}))
+        return makeError(llvm::formatv(
+            "{0}: expected tensor '{1}.gram' to be symmetric, but got {2:E9} "
+            "at [{3}, {4}] and {5:E9} at [{4}, {3}]",
+            file->path(), owner, low, i, j, high));
+    }
   auto cross = read<double>(owner + ".cross", {k, k});
   if (!cross)
     return cross.takeError();
   auto sample = read<float>(owner + ".sample", {-1, k});
   if (!sample)
     return sample.takeError();
-  if (!cross->empty() && gram->empty())
-    return makeError(llvm::formatv(
-        "{0}: expected '{1}.gram' beside '{1}.cross', but there is none",
-        file->path(), owner));
   result.gram = gram->empty() ? nullptr : gram->data();
   result.cross = cross->empty() ? nullptr : cross->data();
   if (!sample->empty()) {
@@ -134,25 +208,12 @@ llvm::Expected<InputStatistics> CalibrationFile::get(StringRef key, int64_t n,
   }
 
   std::map<std::string, ArrayRef<float>> learned;
-  const std::pair<const char *, llvm::SmallVector<int64_t, 2>> suffixes[] = {
-      {"input_scale", {k}},       {"input_shift", {k}},
-      {"clip_low", {n, -1}},      {"clip_high", {n, -1}},
-      {"compensation_left", {n}}, {"compensation_right", {k}},
-      {"weight_delta", {n, k}},   {"format", {3}}};
-  for (const auto &[suffix, shape] : suffixes) {
-    auto values = read<float>((key + "." + suffix).str(), shape);
-    if (!values)
-      return values.takeError();
-    if (!values->empty())
-      learned[suffix] = *values;
-  }
-  if (!result.gram && !result.sample && learned.empty()) {
-    std::string found = "no tensors";
-    if (!file->tensors().empty())
-      found = "'" + file->tensors().front().name + "' and others";
-    return makeError(llvm::formatv("{0}: expected statistics of the weight "
-                                   "'{1}' ('{2}.gram'), but got {3}",
-                                   file->path(), key, owner, found));
+  for (const auto &[suffix, shape] : getLearnedShapes(n, k)) {
+    auto tensor = read<float>((key + "." + suffix).str(), shape);
+    if (!tensor)
+      return tensor.takeError();
+    if (!tensor->empty())
+      learned[suffix.str()] = *tensor;
   }
   if (!learned.empty())
     result.learned = [learned](StringRef suffix) -> ArrayRef<float> {

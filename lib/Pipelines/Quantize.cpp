@@ -144,6 +144,13 @@ bool Quantizer::isFinished() const {
   return llvm::all_of(weights, [](const Weight &w) { return w.finished; });
 }
 
+/// The solver of a weight's own rule or of all; empty: the scheme's usual one.
+static std::string getSolver(ParameterOp weight,
+                             const CompileOptions &options) {
+  auto chosen = weight->getAttrOfType<StringAttr>("ganq.solver");
+  return chosen ? chosen.str() : options.solver;
+}
+
 llvm::Error Quantizer::solve(size_t index, const InputStatistics &statistics,
                              double done) {
   Weight &weight = weights[index];
@@ -159,8 +166,7 @@ llvm::Error Quantizer::solve(size_t index, const InputStatistics &statistics,
   problem.sampleRows = statistics.sampleRows;
   problem.learned = statistics.learned;
   SolverOptions solver;
-  auto chosen = weight.parameter->getAttrOfType<StringAttr>("ganq.solver");
-  solver.solver = chosen ? chosen.str() : options.solver;
+  solver.solver = getSolver(weight.parameter, options);
   solver.alpha = options.alpha;
   std::string name = weight.key + " " + weight.scheme.getShortName();
   solver.progress = [&](double share) {
@@ -231,15 +237,27 @@ llvm::Error Quantizer::solveAll(const std::string &statistics) {
       return opened.takeError();
     file = std::move(*opened);
   }
+  // A weight that no token reaches has no statistics in our own file.
+  auto isInFile = [&](const Weight &weight) {
+    return file && !weight.finished &&
+           (weight.observer >= 0 || statistics != calibrationFile());
+  };
+  // Before the first of many hours: is all there that will be read?
   double total = 0, done = 0;
-  for (const Weight &weight : weights)
+  for (const Weight &weight : weights) {
     total += weight.cost();
+    std::string solver = getSolver(weight.parameter, options);
+    bool needs = solver != "rtn" && solver != "kmeans";
+    if (isInFile(weight))
+      if (llvm::Error error =
+              file->check(weight.key, weight.n, weight.k, needs))
+        return error;
+  }
   progress.begin("quantizing", total);
   for (auto [index, weight] : llvm::enumerate(weights)) {
     if (!weight.finished) {
       InputStatistics input;
-      // A weight that no token reaches has no statistics in our own file.
-      if (file && (weight.observer >= 0 || statistics != calibrationFile())) {
+      if (isInFile(weight)) {
         auto found = file->get(weight.key, weight.n, weight.k);
         if (!found)
           return found.takeError();

@@ -137,6 +137,21 @@ def test_a_calibration_file_replaces_tokens(tmp_path, sorting_tokens):
     fails(lambda t, m: m.update({"ganq.model": "0" * 64}), f"with SHA-256 {metadata['ganq.model']}, but it is one of 000")
     fails(lambda t, m: t.pop(f"{key}.gram") is t.pop(f"{key}.sample"), f"statistics of the weight '{key}'")
     fails(lambda t, m: t.update({f"{key}.gram": gram[:40, :40].copy()}), "to be F64 [48, 48], but got F64 [40, 40]")
+    fails(lambda t, m: t.pop(f"{key}.gram"), f"statistics of the weight '{key}' ('{key}.gram')")
+    changed = {name: value for name, value in tensors.items() if not name.startswith(key)}
+    save_file(changed, tmp_path / "changed.safetensors", metadata)
+    quantize(model, tmp_path / "rtn.ganq", tmp_path / "changed.safetensors", "--solver=kmeans")
+    skewed = gram.copy()
+    skewed[3, 1] *= 1.01
+    fails(lambda t, m: t.update({f"{key}.gram": skewed}), f"'{key}.gram' to be symmetric, but got")
+    skewed[3, 1] = gram[1, 3] * (1 + 1e-9)
+    save_file(tensors | {f"{key}.gram": skewed}, tmp_path / "changed.safetensors", metadata)
+    quantize(model, tmp_path / "rounded.ganq", tmp_path / "changed.safetensors")
+    # All tensors are checked before the first weight is solved.
+    last = max(name for name in tensors if name.endswith("fc1.weight.gram"))
+    save_file(tensors | {last: gram[:1].copy()}, tmp_path / "changed.safetensors", metadata)
+    result = quantize(model, tmp_path / "no.ganq", tmp_path / "changed.safetensors", "--keep-work", check=False)
+    assert f"'{last}' to be F64" in result.stderr and not list(tmp_path.glob("no.ganq.work/weight*"))
     fails(lambda t, m: t.update({f"{key}.sample": rows * np.nan}), f"expected finite values in tensor '{key}.sample'")
     fails(lambda t, m: m.update({"ganq.same_input": "[1]"}), "a JSON object of strings")
 
