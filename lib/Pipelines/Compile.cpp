@@ -578,9 +578,8 @@ llvm::Expected<json::Object> Compiler::compile() {
         *assigned, imported ? *imported : ModuleOp(), options, *store,
         work->getPath(), progress);
     if (quantizer->getWeightCount() == 0)
-      return makeError("expected the model to have weights to quantize, but no "
-                       "product but the output head has a constant weight"
-                       " (--quantize-head includes the head)");
+      return makeError("expected the model to have weights to quantize, but " +
+                       describeKeptProducts(*assigned, options.phases));
     quantizer->announce();
     if (llvm::Error error = quantizer->run())
       return std::move(error);

@@ -7,14 +7,17 @@
 #include "ganq/Pipelines/Quantize.h"
 #include "Calibrate.h"
 #include "Errors.h"
+#include "ganq/Onnx/OnnxDialect.h"
 #include "ganq/Schemes/SchemeSolver.h"
 #include "ganq/Schemes/SchemeText.h"
 #include "ganq/runtime/manifest.h"
 #include "ganq/runtime/safetensors.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Regex.h"
 #include <chrono>
 #include <map>
 #include <set>
@@ -29,6 +32,49 @@ int64_t ganq::getStoredBytes(SchemeAttrInterface scheme, int64_t n, int64_t k) {
     bytes += component.type.getNumElements() *
              component.type.getElementTypeBitWidth() / 8;
   return bytes;
+}
+
+std::string ganq::describeKeptProducts(ModuleOp assigned,
+                                       const PhaseOptions &options) {
+  llvm::StringSet<> seen;
+  int64_t excluded = 0, kept = 0, packed = 0, other = 0;
+  llvm::Regex regex(options.exclude);
+  // Step functions repeat the products of @main.
+  func::FuncOp counted = assigned.lookupSymbol<func::FuncOp>("main");
+  if (!counted)
+    counted = assigned.lookupSymbol<func::FuncOp>("prefill");
+  assigned.walk([&](Operation *op) {
+    bool counts = op->getParentOfType<func::FuncOp>() == counted;
+    if (auto matmul = dyn_cast<MatmulOp>(op)) {
+      auto weight = matmul.getWeight().getDefiningOp<ParameterOp>();
+      if (!weight)
+        other += counts;
+      else if (seen.insert(weight.getKey()).second)
+        ++(!options.exclude.empty() && regex.match(weight.getKey()) ? excluded
+                                                                    : kept);
+    } else if (isa<PackedMatmulOp>(op)) {
+      packed += counts;
+    } else if (onnx::isOnnxOp(op, "MatMul") || onnx::isOnnxOp(op, "Gemm")) {
+      other += counts;
+    }
+  });
+  std::string head = options.quantizeHead
+                         ? " kept by the rules"
+                         : " the output head (--quantize-head includes it)";
+  if (!options.quantizeHead && !options.rules.empty())
+    head = " kept by the rules or" + head;
+  std::string text;
+  for (const auto &[count, what] :
+       {std::pair<int64_t, std::string>{excluded, " excluded by `" +
+                                                      options.exclude + "`"},
+        {kept, head},
+        {packed, " quantized already"},
+        {other, " of computed or tiny weights"}})
+    if (count > 0)
+      text += (text.empty() ? "" : ", ") + std::to_string(count) +
+              (count == 1 ? " is" : " are") + what;
+  return text.empty() ? "it has no matrix products"
+                      : "of its matrix products " + text;
 }
 
 Quantizer::Quantizer(ModuleOp assigned, ModuleOp imported,

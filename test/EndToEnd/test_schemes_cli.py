@@ -1,6 +1,8 @@
 """The command line of quantization: scheme texts, rules, budget, report, evaluation."""
 
 import json
+import os
+import resource
 import subprocess
 from html.parser import HTMLParser
 
@@ -40,6 +42,36 @@ def test_bad_options(tmp_path, options, parts):
         assert part in message
 
 
+@pytest.mark.parametrize("option", ["--rules=", "--calibration=", "--budget=5 --calibration="])
+def test_pipes_and_devices(tmp_path, option):
+    os.mkfifo(tmp_path / "pipe")
+    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    for path in [tmp_path / "pipe", "/dev/zero"]:
+        options = (option + str(path)).split()
+        message = refuse(tmp_path, MODEL, "--scheme=lut", *options, preexec_fn=limit)
+        assert "to be a regular file, but got a pipe or device" in message
+
+
+@pytest.mark.parametrize(
+    "options, parts",
+    [
+        (["--exclude=."], [" excluded by `.`"]),
+        (["--rules=keep.yaml"], [" kept by the rules or the output head (--quantize-head"]),
+    ],
+)
+def test_nothing_to_quantize(tmp_path, monkeypatch, options, parts):
+    (tmp_path / "keep.yaml").write_text("- {match: ., keep: true}\n")
+    monkeypatch.chdir(tmp_path)
+    message = refuse(tmp_path, MODEL, "--scheme=lut", *options)
+    for part in ["weights to quantize, but of its matrix products", *parts]:
+        assert part in message
+
+
+def test_only_tiny_weights(tmp_path):
+    model = linear_model(tmp_path / "m.onnx")
+    assert "1 is of computed or tiny weights" in refuse(tmp_path, model, "--scheme=lut")
+
+
 @pytest.mark.parametrize(
     "text, parts",
     [
@@ -49,6 +81,9 @@ def test_bad_options(tmp_path, options, parts):
         ("- {match: layers, solver: gptq}\n", ["rules.yaml", "improved, literal, kmeans", "`gptq`"]),
         ("- {bits: 3}\n", [":1:", "`match`"]),
         ("{{{\n", ["rules.yaml:1:"]),
+        ("- {match: layers, bits: 3}\n---\n- {match: layers, bits: 4}\n", [":3:", "one YAML document"]),
+        ('- {match: layers, bits: 3}\n- {match: "a\\x4", bits: 3}\n', [":2:", "an escape", "`\\x4`"]),
+        ('- match: "layers\n\n    \\uD800"\n', [":3:", "an escape", "`\\uD800`"]),
         ("", ["a list of rules"]),
     ],
 )

@@ -18,6 +18,11 @@ struct InputStatistics;
 /// Bytes that a weight [n, k] takes: codes, tables, scales, padding.
 int64_t getStoredBytes(SchemeAttrInterface scheme, int64_t n, int64_t k);
 
+/// Why the products of a module after the assign phase keep their weights, as
+/// in "of its matrix products 1 is the output head, 3 are quantized already".
+std::string describeKeptProducts(mlir::ModuleOp assigned,
+                                 const PhaseOptions &options);
+
 /// The quantized weights of a module after the assign phase, kept in files of a
 /// work folder: one per weight, so that a stopped run goes on where it was.
 /// docs/Calibration.md describes what calibration computes.
