@@ -116,7 +116,17 @@ ganq::chooseWithinBudget(ArrayRef<std::vector<BudgetChoice>> weights,
 // Candidates
 //===----------------------------------------------------------------------===//
 
-/// The texts of the candidates.
+/// The usual candidates: of each family what a small model gained most from per
+/// stored bit.
+static constexpr StringLiteral kCandidates =
+    "lut<bits = 2>;lut<bits = 3>;lut<bits = 4>;lut<bits = 4, entry = i8>;"
+    "lut<bits = 5>;lut<bits = 6>;uniform<bits = 2>;uniform<bits = 3>;"
+    "uniform<bits = 4>;uniform<bits = 5>;"
+    "pot<bits = 2, group = 32, grid = stride2>;"
+    "pot<bits = 4, group = 32, grid = half, mantissa = 1>;"
+    "nf<bits = 4, group = 64>";
+
+/// The candidates: those named, or those of the scheme, or the usual ones.
 static llvm::Expected<std::vector<SchemeAttrInterface>>
 readCandidates(const CompileOptions &options, MLIRContext *context) {
   std::vector<SchemeAttrInterface> result;
@@ -138,9 +148,13 @@ readCandidates(const CompileOptions &options, MLIRContext *context) {
     result.push_back(*scheme);
     return llvm::Error::success();
   };
-  if (!options.candidates.empty()) {
+  StringRef named = options.candidates;
+  if (named.empty() && options.phases.scheme == "none" &&
+      options.phases.schemeOptions.empty())
+    named = kCandidates;
+  if (!named.empty()) {
     SmallVector<StringRef> texts;
-    StringRef(options.candidates).split(texts, ';', -1, /*KeepEmpty=*/false);
+    named.split(texts, ';', -1, /*KeepEmpty=*/false);
     for (StringRef text : texts) {
       auto parsed = SchemeText::parse(text);
       if (!parsed)

@@ -118,8 +118,8 @@ static cl::opt<std::string>
            cl::value_desc("bits"), cl::cat(category));
 static cl::opt<std::string> candidates(
     "candidates",
-    cl::desc("Schemes that --budget chooses from (--scheme, else lut, with 2 "
-             "to 6 bits)"),
+    cl::desc("Schemes that --budget chooses from (--scheme with 2 to 6 "
+             "bits; without one, some of each family)"),
     cl::value_desc("scheme;..."), cl::cat(category));
 static cl::opt<std::string>
     evaluate("evaluate",

@@ -37,7 +37,7 @@ struct CompileOptions {
   /// for the best schemes.
   double budget = 0;
   /// Texts of schemes for the search, separated by `;`; empty: the phase
-  /// options' scheme (none: lut) with 2 to 6 bits.
+  /// options' scheme with 2 to 6 bits or, without one, some of each family.
   std::string candidates;
   /// Files to describe the result in, `.html` or `.json`.
   std::vector<std::string> reports;
