@@ -62,8 +62,8 @@ def test_demo_schemes(compiled, demo_tokens):
     model = DEMO / "model.onnx"
     full = perplexity(compiled(model, "--scheme=none"), heldout)
     lut = compiled(model, "--scheme=lut", "--bits=4", f"--calibration={calibration}")
-    uniform = perplexity(compiled(model, "--scheme=uniform", "--bits=4"), heldout)
-    broken = perplexity(compiled(model, "--scheme=uniform", "--bits=2"), heldout)
+    uniform = perplexity(compiled(model, "--scheme=uniform", "--bits=4", "--solver=rtn"), heldout)
+    broken = perplexity(compiled(model, "--scheme=uniform", "--bits=2", "--solver=rtn"), heldout)
     assert full == pytest.approx(reference_perplexity(model, heldout), rel=1e-3)
     assert perplexity(lut, heldout) < uniform < broken
     assert broken > 2 * full
