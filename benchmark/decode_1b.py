@@ -54,7 +54,8 @@ def main():
     seconds, peak = peak_of(
         [
             os.path.join(tools, "ganq-compile"), model, "-o", compiled,
-            f"--scheme={args.scheme}", f"--bits={args.bits}", "--solver=kmeans",
+            f"--scheme={args.scheme}", f"--bits={args.bits}",
+            "--solver=kmeans" if args.scheme == "lut" else "--solver=rtn",
         ]
     )
     result = json.loads(
