@@ -359,7 +359,7 @@ static std::string table(const json::Array &weights) {
   os << "<div class=\"table\"><table><thead><tr><th>weight<th>scheme"
         "<th class=\"number\">shape<th class=\"number\">bits per weight"
         "<th class=\"number\">bytes<th class=\"number\">relative error"
-        "<th class=\"number\">Gram condition ≥"
+        "<th class=\"number\">Gram condition"
         "<th class=\"number\">seconds<th>notes"
         "</tr></thead><tbody>\n";
   for (const json::Value &value : weights) {

@@ -48,6 +48,7 @@ static Expected<const Blas *> load() {
   find(table.cblasSgemm, "cblas_sgemm");
   find(table.dpotrf, "dpotrf_");
   find(table.dpotrs, "dpotrs_");
+  find(table.dpocon, "dpocon_");
   find(table.setThreads, "openblas_set_num_threads");
   find(table.getThreads, "openblas_get_num_threads");
   find(table.coreName, "openblas_get_corename");

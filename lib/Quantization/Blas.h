@@ -23,6 +23,9 @@ struct Blas {
   void (*dpotrs)(const char *uplo, const int *n, const int *nrhs,
                  const double *a, const int *lda, double *b, const int *ldb,
                  int *info) = nullptr;
+  void (*dpocon)(const char *uplo, const int *n, const double *a,
+                 const int *lda, const double *norm, double *rcond,
+                 double *work, int *iwork, int *info) = nullptr;
   void (*setThreads)(int) = nullptr;
   int (*getThreads)() = nullptr;
   const char *(*coreName)() = nullptr;

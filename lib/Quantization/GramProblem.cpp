@@ -166,8 +166,16 @@ Status GramProblem::factorise(const double *h, const double *c) {
     }
   };
   int size = static_cast<int>(k), info = 0;
+  double norm = 0;
   auto factoriseOnce = [&] {
     fill();
+    norm = 0;
+    for (int64_t i = 0; i != k; ++i) {
+      double sum = 0;
+      for (int64_t j = 0; j != k; ++j)
+        sum += std::fabs(matrix[i * k + j]);
+      norm = std::max(norm, sum);
+    }
     this->h.resize(k * k);
     for (int64_t p = 0; p != k; ++p)
       for (int64_t q = 0; q != k; ++q)
@@ -203,10 +211,14 @@ Status GramProblem::factorise(const double *h, const double *c) {
       factor[p * k + u] =
           static_cast<float>(matrix[(k - 1 - u) * k + (k - 1 - p)] / pivot);
   }
-  auto [least, greatest] =
-      std::minmax_element(curvature.begin(), curvature.end());
-  if (!damping.identity)
-    damping.condition = *greatest / *least;
+  if (!damping.identity) {
+    double reciprocal = 0;
+    std::vector<double> work(3 * k);
+    std::vector<int> iwork(k);
+    blas->dpocon("U", &size, matrix.data(), &size, &norm, &reciprocal,
+                 work.data(), iwork.data(), &info);
+    damping.condition = 1 / reciprocal;
+  }
   if (!c)
     return {};
   std::vector<double> rhs(k * k);

@@ -7,6 +7,7 @@
 #include "GridProblem.h"
 #include "Half.h"
 #include "Kernels.h"
+#include "RowBlocks.h"
 #include <algorithm>
 #include <cmath>
 
@@ -14,9 +15,6 @@ using namespace ganq::quant;
 
 /// Columns between two matrix products.
 static constexpr int64_t blockColumns = 128;
-/// A start is given up once fewer rows than this share still improve by more
-/// than the least gain.
-static constexpr double leastShare = 0.02, leastGain = 1e-4;
 
 GridBlock::GridBlock(const GridProblem &problem, int64_t capacity)
     : p(problem) {
@@ -437,13 +435,7 @@ void GridBlock::alternate(int iterations) {
         reports[r].initialLoss = loss[r];
     updateScales();
     keepBest();
-    int64_t gains = 0;
-    for (int64_t r = 0; r != count; ++r) {
-      gains += loss[r] < before[r] * (1 - leastGain);
-      before[r] = std::min(before[r], loss[r]);
-    }
-    if (static_cast<double>(gains) < leastShare * static_cast<double>(count) ||
-        gains == 0)
+    if (!stillGains(loss, before, count))
       break;
   }
 }

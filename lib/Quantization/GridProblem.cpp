@@ -38,6 +38,9 @@ static Status checkOptions(const GridOptions &options) {
   if (options.low && (options.method == GridMethod::Improved ||
                       options.method == GridMethod::Paper))
     return expected("given ranges only with rtn or gptq", "another method");
+  if (options.group < 0)
+    return expected("a group size of at least 0",
+                    std::to_string(options.group));
   if (options.iterations < 1)
     return expected("at least one iteration",
                     std::to_string(options.iterations));
@@ -65,9 +68,6 @@ Expected<GridProblem> GridProblem::prepare(const GridOptions &options,
   gram.alpha = options.method == GridMethod::Rtn ? 0 : options.alpha;
   gram.threads = options.threads;
   gram.factorise = h && options.method != GridMethod::Rtn;
-  if (options.group < 0)
-    return Status::error("expected a group size of at least 0, but got " +
-                         std::to_string(options.group));
   Expected<GramProblem> shared = GramProblem::prepare(gram, k, h, c);
   if (!shared.ok())
     return shared.status();

@@ -7,6 +7,7 @@
 #include "Kernels.h"
 #include "LutKept.h"
 #include "LutProblem.h"
+#include "RowBlocks.h"
 #include <algorithm>
 #include <cmath>
 
@@ -14,9 +15,6 @@ using namespace ganq::quant;
 
 /// Columns between two matrix products.
 static constexpr int64_t blockColumns = 128;
-/// A start is given up once fewer rows than this share still improve by more
-/// than the least gain.
-static constexpr double leastShare = 0.02, leastGain = 1e-4;
 
 LutBlock::LutBlock(const LutProblem &problem, int64_t capacity)
     : output(problem, capacity), p(problem) {
@@ -289,13 +287,7 @@ void LutBlock::alternate() {
     if (!improves())
       continue;
     keepBest();
-    int64_t gains = 0;
-    for (int64_t tile = 0; tile != tiles; ++tile) {
-      gains += loss[tile] < before[tile] * (1 - leastGain);
-      before[tile] = std::min(before[tile], loss[tile]);
-    }
-    if (static_cast<double>(gains) < leastShare * static_cast<double>(tiles) ||
-        gains == 0)
+    if (!stillGains(loss, before, tiles))
       break;
   }
 }

@@ -429,8 +429,5 @@ Expected<double> ganq::quant::relativeError(const float *w, const float *v,
       for (int64_t i = 0; i != count * k; ++i)
         sums[energy] += static_cast<double>(rows[i]) * image[i];
     }
-  // An output of zero that is missed counts as missed altogether.
-  if (!(sums[1] > 0))
-    return sums[0] > 0 ? 1 : 0;
-  return std::sqrt(std::max(sums[0], 0.0) / sums[1]);
+  return relativeError(sums[0], sums[1]);
 }

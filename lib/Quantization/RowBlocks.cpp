@@ -13,13 +13,31 @@
 
 using namespace ganq::quant;
 
+double ganq::quant::relativeError(double error, double energy) {
+  if (!(energy > 0))
+    return error > 0 ? 1 : 0;
+  return std::sqrt(std::max(error, 0.0) / energy);
+}
+
 double ganq::quant::relativeOutputError(const std::vector<RowReport> &rows) {
   double error = 0, energy = 0;
   for (const RowReport &row : rows) {
     error += row.outputError;
     energy += row.outputEnergy;
   }
-  return energy > 0 ? std::sqrt(error / energy) : 0;
+  return relativeError(error, energy);
+}
+
+bool ganq::quant::stillGains(const std::vector<double> &losses,
+                             std::vector<double> &before, int64_t count) {
+  constexpr double leastShare = 0.02, leastGain = 1e-4;
+  int64_t gains = 0;
+  for (int64_t i = 0; i != count; ++i) {
+    gains += losses[i] < before[i] * (1 - leastGain);
+    before[i] = std::min(before[i], losses[i]);
+  }
+  return gains != 0 &&
+         static_cast<double>(gains) >= leastShare * static_cast<double>(count);
 }
 
 Status ganq::quant::solveInBlocks(

@@ -23,6 +23,11 @@ struct RowWorker {
   std::function<Status(int64_t first, int64_t count)> write;
 };
 
+/// True while more than a few of the losses still fall: while it is worth going
+/// on with a start. `before` keeps the least of each.
+bool stillGains(const std::vector<double> &losses, std::vector<double> &before,
+                int64_t count);
+
 /// Solves n rows in blocks of blockRows (and as many more as make whole tiles
 /// of `tile` rows), a worker per thread. Blocks are the same whatever the
 /// number of threads.

@@ -163,7 +163,7 @@ ganq::describeDamping(const ganq::quant::Damping &damping) {
 }
 
 QuantizedWeight GridPacker::finish(const ganq::quant::Damping &damping) {
-  result.relativeError = relativeError(error, energy);
+  result.relativeError = ganq::quant::relativeError(error, energy);
   SmallVector<std::string> notes = describeDamping(damping);
   Type scaleType;
   find("scale", &scaleType);

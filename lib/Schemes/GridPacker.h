@@ -43,7 +43,6 @@ private:
   int64_t raised = 0;
 };
 
-/// Number format of a solver's scales for an f16, bf16 or f32 component.
 /// What had to be done to the Gram matrix, for people; empty if nothing.
 llvm::SmallVector<std::string>
 describeDamping(const ganq::quant::Damping &damping);
@@ -53,6 +52,7 @@ describeDamping(const ganq::quant::Damping &damping);
 ganq::quant::ReadRows makeReader(const WeightProblem &problem);
 ganq::quant::Progress makeProgress(const SolverOptions &options);
 
+/// Number format of a solver's scales for an f16, bf16 or f32 component.
 ganq::quant::ScaleType getScaleType(mlir::Type type);
 
 /// Options that a scheme's solvers share.

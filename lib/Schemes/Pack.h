@@ -11,8 +11,6 @@
 #include "ganq/Support/CodeLayout.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/Support/Error.h"
-#include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -28,14 +26,6 @@ inline float loadHalf(llvm::ArrayRef<char> bytes, int64_t index) {
   _Float16 half;
   std::memcpy(&half, bytes.data() + index * sizeof(half), sizeof(half));
   return static_cast<float>(half);
-}
-
-/// The square root of error / energy. An output of zero that is missed counts
-/// as missed altogether.
-inline double relativeError(double error, double energy) {
-  if (!(energy > 0))
-    return error > 0 ? 1 : 0;
-  return std::sqrt(std::max(error, 0.0) / energy);
 }
 
 /// Zeroed storage for each component of an [n, k] weight.

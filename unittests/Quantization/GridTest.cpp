@@ -17,20 +17,6 @@ namespace {
 
 const std::vector<float> powers = {1, 2, 4, 8, -1, -2, -4, -8};
 
-struct Layer {
-  int64_t n, k;
-  std::vector<float> w;
-  Gram gram;
-};
-
-Layer makeLayer(int64_t n, int64_t k, int64_t rows, uint64_t seed) {
-  Layer layer{n, k, makeWeights(n, k, seed), {}};
-  GramAccumulator sums(k);
-  EXPECT_TRUE(sums.add(makeInputs(rows, k, seed + 1).data(), rows).ok());
-  layer.gram = sums.finish();
-  return layer;
-}
-
 Layer goldenLayer() {
   Layer layer{goldenN, goldenK, {}, {}};
   layer.w.assign(std::begin(goldenW), std::end(goldenW));
@@ -59,15 +45,6 @@ double totalLoss(const GridResult &result) {
   for (const RowReport &row : result.rows)
     sum += row.loss;
   return sum;
-}
-
-std::vector<double> damp(std::vector<double> h, int64_t k, double ridge) {
-  double mean = 0;
-  for (int64_t j = 0; j != k; ++j)
-    mean += h[j * k + j] / static_cast<double>(k);
-  for (int64_t j = 0; j != k; ++j)
-    h[j * k + j] += ridge * mean;
-  return h;
 }
 
 /// The least loss of one row over all scales, for given units and one group.

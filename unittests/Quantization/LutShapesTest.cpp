@@ -5,7 +5,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "Synthetic.h"
-#include "ganq/Quantization/Gram.h"
 #include "ganq/Quantization/Lut.h"
 #include <algorithm>
 #include <gtest/gtest.h>
@@ -16,23 +15,9 @@ using namespace ganq::quant::test;
 
 namespace {
 
-struct Layer {
-  int64_t n, k;
-  std::vector<float> w;
-  std::vector<double> h;
-};
-
-Layer makeLayer(int64_t n, int64_t k, int64_t rows, uint64_t seed) {
-  Layer layer{n, k, makeWeights(n, k, seed), {}};
-  GramAccumulator sums(k);
-  EXPECT_TRUE(sums.add(makeInputs(rows, k, seed + 1).data(), rows).ok());
-  layer.h = sums.finish().h;
-  return layer;
-}
-
 LutResult solve(const LutOptions &options, const Layer &layer) {
   Expected<LutSolver> solver =
-      LutSolver::create(options, layer.k, layer.h.data());
+      LutSolver::create(options, layer.k, layer.gram.h.data());
   EXPECT_TRUE(solver.ok()) << solver.message();
   Expected<LutResult> result = solver->solve(layer.w.data(), layer.n);
   EXPECT_TRUE(result.ok()) << result.message();
@@ -47,7 +32,7 @@ std::vector<double> rowErrors(const LutOptions &options, const Layer &layer,
   for (int64_t row = 0; row != layer.n; ++row) {
     for (int64_t j = 0; j != layer.k; ++j)
       e[j] = v[row * layer.k + j] - layer.w[row * layer.k + j];
-    errors.push_back(quadratic(layer.h, e.data(), layer.k));
+    errors.push_back(quadratic(layer.gram.h, e.data(), layer.k));
   }
   return errors;
 }
@@ -193,7 +178,7 @@ TEST(LutShapes, TilesAreCloseToTheBestOfAllAssignments) {
           int s = mask >> (row * k + i) & 1;
           same &= s == result.codes[row * k + i];
           for (int64_t j = 0; j != k; ++j) {
-            double value = layer.h[i * k + j];
+            double value = layer.gram.h[i * k + j];
             a[s][mask >> (row * k + j) & 1] += value;
             b[s] += value * layer.w[row * k + j];
             energy += layer.w[row * k + i] * value * layer.w[row * k + j];
@@ -270,8 +255,8 @@ TEST(LutShapes, KeptValuesAbsorbErrors) {
       int64_t at = result.keptColumns[row * 5 + i];
       double slope = 0, size = 0;
       for (int64_t j = 0; j != 60; ++j) {
-        double term =
-            layer.h[at * 60 + j] * (v[row * 60 + j] - layer.w[row * 60 + j]);
+        double term = layer.gram.h[at * 60 + j] *
+                      (v[row * 60 + j] - layer.w[row * 60 + j]);
         slope += term;
         size += std::fabs(term);
       }
@@ -332,7 +317,7 @@ TEST(LutShapes, KMeansIsAFixedPoint) {
 TEST(LutShapes, TargetFollowsCrossMoments) {
   Layer layer = makeLayer(3, 12, 60, 23);
   // C = D H has the target W (I + alpha (D - I)) without damping.
-  std::vector<double> c = layer.h;
+  std::vector<double> c = layer.gram.h;
   for (int64_t i = 0; i != 12; ++i)
     for (int64_t j = 0; j != 12; ++j)
       c[i * 12 + j] *= 1 + 0.1 * static_cast<double>(i);
@@ -342,7 +327,7 @@ TEST(LutShapes, TargetFollowsCrossMoments) {
   for (double alpha : {0.0, 0.5, 1.0}) {
     options.alpha = alpha;
     Expected<LutSolver> solver =
-        LutSolver::create(options, 12, layer.h.data(), c.data());
+        LutSolver::create(options, 12, layer.gram.h.data(), c.data());
     ASSERT_TRUE(solver.ok());
     std::vector<float> target = layer.w;
     solver->target(target.data(), 3, target.data());
@@ -351,7 +336,7 @@ TEST(LutShapes, TargetFollowsCrossMoments) {
                   layer.w[i] * (1 + 0.1 * alpha * static_cast<double>(i % 12)),
                   1e-3 * std::fabs(layer.w[i]) + 1e-5);
     // The result is that of the target as a weight, with no cross moments.
-    Layer moved{3, 12, target, layer.h};
+    Layer moved{3, 12, target, layer.gram};
     EXPECT_EQ(solver->solve(layer.w.data(), 3)->codes,
               solve(options, moved).codes);
   }

@@ -7,7 +7,6 @@
 #include "ganq/Quantization/Lut.h"
 #include "Golden.inc"
 #include "Synthetic.h"
-#include "ganq/Quantization/Gram.h"
 #include <algorithm>
 #include <gtest/gtest.h>
 
@@ -15,20 +14,6 @@ using namespace ganq::quant;
 using namespace ganq::quant::test;
 
 namespace {
-
-struct Layer {
-  int64_t n, k;
-  std::vector<float> w;
-  Gram gram;
-};
-
-Layer makeLayer(int64_t n, int64_t k, int64_t rows, uint64_t seed) {
-  Layer layer{n, k, makeWeights(n, k, seed), {}};
-  GramAccumulator sums(k);
-  EXPECT_TRUE(sums.add(makeInputs(rows, k, seed + 1).data(), rows).ok());
-  layer.gram = sums.finish();
-  return layer;
-}
 
 Expected<LutResult> solve(const LutOptions &options, const Layer &layer) {
   Expected<LutSolver> solver =
@@ -43,15 +28,6 @@ double totalLoss(const LutResult &result) {
   for (const LutRowReport &row : result.rows)
     sum += row.loss;
   return sum;
-}
-
-std::vector<double> damp(std::vector<double> h, int64_t k, double ridge) {
-  double mean = 0;
-  for (int64_t j = 0; j != k; ++j)
-    mean += h[j * k + j] / static_cast<double>(k);
-  for (int64_t j = 0; j != k; ++j)
-    h[j * k + j] += ridge * mean;
-  return h;
 }
 
 Layer goldenLayer() {
@@ -86,9 +62,55 @@ double leastLoss(const std::vector<double> &h, const float *w,
   return quadratic(h, e.data(), k);
 }
 
-TEST(Lut, BoundsTheConditionOfTheGramMatrix) {
-  const double h[] = {1, 0, 0, 4};
+/// |H| |H^-1| in the 1-norm.
+double conditionNumber(const std::vector<double> &h, int64_t k) {
+  std::vector<double> a(h), inverse(k * k);
+  auto norm = [&](const std::vector<double> &m) {
+    double greatest = 0;
+    for (int64_t j = 0; j != k; ++j) {
+      double sum = 0;
+      for (int64_t i = 0; i != k; ++i)
+        sum += std::fabs(m[i * k + j]);
+      greatest = std::max(greatest, sum);
+    }
+    return greatest;
+  };
+  for (int64_t i = 0; i != k; ++i)
+    inverse[i * k + i] = 1;
+  // Gauss-Jordan; positive definite matrices need no pivoting.
+  for (int64_t p = 0; p != k; ++p) {
+    double pivot = a[p * k + p];
+    for (int64_t j = 0; j != k; ++j) {
+      a[p * k + j] /= pivot;
+      inverse[p * k + j] /= pivot;
+    }
+    for (int64_t i = 0; i != k; ++i) {
+      double times = a[i * k + p];
+      for (int64_t j = 0; i != p && j != k; ++j) {
+        a[i * k + j] -= times * a[p * k + j];
+        inverse[i * k + j] -= times * inverse[p * k + j];
+      }
+    }
+  }
+  return norm(h) * norm(inverse);
+}
+
+} // namespace
+
+TEST(Lut, EstimatesTheConditionOfTheGramMatrix) {
   LutOptions options;
+  for (double ridge : {0.0, 1e-4, 0.01})
+    for (int64_t k : {2, 13, 64}) {
+      Layer layer = makeLayer(1, k, 3 * k, 100 + k);
+      options.ridge = ridge;
+      Expected<LutSolver> solver =
+          LutSolver::create(options, k, layer.gram.h.data());
+      ASSERT_TRUE(solver.ok()) << solver.message();
+      double exact = conditionNumber(damp(layer.gram.h, k, ridge), k);
+      EXPECT_LE(solver->damping().condition, exact * (1 + 1e-9)) << k;
+      EXPECT_GE(solver->damping().condition, exact * 0.7) << k;
+    }
+  const double h[] = {1, 0, 0, 4};
   options.ridge = 0;
   Expected<LutSolver> solver = LutSolver::create(options, 2, h);
   ASSERT_TRUE(solver.ok()) << solver.message();
@@ -97,8 +119,6 @@ TEST(Lut, BoundsTheConditionOfTheGramMatrix) {
   ASSERT_TRUE(solver.ok()) << solver.message();
   EXPECT_EQ(solver->damping().condition, 0);
 }
-
-} // namespace
 
 TEST(Lut, FirstIterationEqualsTheFormula) {
   Layer layer = goldenLayer();

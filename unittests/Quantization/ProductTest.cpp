@@ -14,11 +14,11 @@ using namespace ganq::quant::test;
 
 namespace {
 
-struct Layer {
+struct SampledLayer {
   int64_t n = 24, k = 51, rows = 300;
   std::vector<float> w = makeWeights(n, k, 5), x = makeInputs(rows, k, 6);
   Gram gram;
-  Layer() {
+  SampledLayer() {
     GramAccumulator sums(k);
     EXPECT_TRUE(sums.add(x.data(), rows).ok());
     gram = sums.finish();
@@ -73,7 +73,7 @@ TEST(Product, RoundsEachRowOnItsOwn) {
 }
 
 TEST(Product, EachPartHelps) {
-  Layer layer;
+  SampledLayer layer;
   ProductOptions options;
   options.activationBits = 4;
   double losses[4], errors[4];
@@ -103,7 +103,7 @@ TEST(Product, EachPartHelps) {
 }
 
 TEST(Product, CompensationReportsItsLoss) {
-  Layer layer;
+  SampledLayer layer;
   ProductOptions options;
   options.grid.levels = 4;
   options.compensate = true;
@@ -128,7 +128,7 @@ TEST(Product, CompensationReportsItsLoss) {
 }
 
 TEST(Product, SalientInputs) {
-  Layer layer;
+  SampledLayer layer;
   ProductOptions options;
   options.grid.levels = 8;
   options.grid.method = GridMethod::Rtn;
@@ -141,7 +141,7 @@ TEST(Product, SalientInputs) {
 }
 
 TEST(Product, WithoutInputsAndErrors) {
-  Layer layer;
+  SampledLayer layer;
   ProductOptions options;
   options.activationBits = 8;
   options.smooth = true;

@@ -7,8 +7,10 @@
 #ifndef GANQ_UNITTESTS_QUANTIZATION_SYNTHETIC_H
 #define GANQ_UNITTESTS_QUANTIZATION_SYNTHETIC_H
 
+#include "ganq/Quantization/Gram.h"
 #include <cmath>
 #include <cstdint>
+#include <gtest/gtest.h>
 #include <vector>
 
 namespace ganq::quant::test {
@@ -58,6 +60,31 @@ inline std::vector<float> makeInputs(int64_t rows, int64_t k, uint64_t seed) {
     }
   }
   return x;
+}
+
+struct Layer {
+  int64_t n, k;
+  std::vector<float> w;
+  Gram gram;
+};
+
+inline Layer makeLayer(int64_t n, int64_t k, int64_t rows, uint64_t seed) {
+  Layer layer{n, k, makeWeights(n, k, seed), {}};
+  GramAccumulator sums(k);
+  EXPECT_TRUE(sums.add(makeInputs(rows, k, seed + 1).data(), rows).ok());
+  layer.gram = sums.finish();
+  return layer;
+}
+
+/// H with a ridge, as a share of its mean diagonal.
+inline std::vector<double> damp(std::vector<double> h, int64_t k,
+                                double ridge) {
+  double mean = 0;
+  for (int64_t j = 0; j != k; ++j)
+    mean += h[j * k + j] / static_cast<double>(k);
+  for (int64_t j = 0; j != k; ++j)
+    h[j * k + j] += ridge * mean;
+  return h;
 }
 
 /// E H E^T of one row.

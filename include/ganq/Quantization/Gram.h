@@ -40,8 +40,10 @@ struct Damping {
   /// The ridge was not enough: diagonal entries were raised to the sum of the
   /// absolute values of the rest of their row.
   bool diagonalDominance = false;
-  /// Ratio of the greatest to the least squared pivot of damped H's Cholesky
-  /// factor, a lower bound of its condition number; 0 without an H.
+  /// Condition number of damped H in the 1-norm, |H| |H^-1|, |H^-1| being
+  /// LAPACK's estimate from the Cholesky factor (Hager 1984, Higham 1988):
+  /// never above the norm but for rounding, hardly ever below a third of it.
+  /// Infinity beyond double precision; 0 without an H.
   double condition = 0;
   /// H was absent or zero: plain squared error of the weights.
   bool identity = false;

@@ -24,7 +24,11 @@ struct RowReport {
   double outputEnergy = 0;
 };
 
-/// Square root of (sum of errors / sum of energies).
+/// Square root of error / energy. An output of zero that is missed counts as
+/// missed altogether.
+double relativeError(double error, double energy);
+
+/// The relative error over all rows.
 double relativeOutputError(const std::vector<RowReport> &rows);
 
 /// Fills dst[count x k] with rows first.. of W. Called by one thread at a time.

@@ -57,7 +57,7 @@ struct QuantizedWeight {
   std::vector<std::vector<char>> components;
   /// ||(W - Wq) X|| / ||W X|| under the Gram matrix.
   double relativeError = 0;
-  /// Lower bound of the condition number of the damped Gram matrix; 0: none.
+  /// Condition number of the damped Gram matrix, as in quant::Damping; 0: none.
   double gramCondition = 0;
   /// What the solver had to do apart from its usual way, such as stronger
   /// damping; empty if nothing.

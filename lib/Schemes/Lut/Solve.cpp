@@ -285,7 +285,7 @@ struct LutSolverModel
               sparse.pack(whole, readTarget, result.components))
         return std::move(failure);
     }
-    result.relativeError = relativeError(error, energy);
+    result.relativeError = ganq::quant::relativeError(error, energy);
     result.note = describe(scheme, n, k, solver->damping());
     result.gramCondition = solver->damping().condition;
     return result;
