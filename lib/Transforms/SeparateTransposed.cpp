@@ -21,9 +21,10 @@ namespace {
 struct SeparateTransposedPass
     : ganq::impl::SeparateTransposedBase<SeparateTransposedPass> {
   void runOnOperation() override {
-    llvm::StringSet<> stored;
+    llvm::StringSet<> stored, taken;
     SmallVector<ParameterOp> transposed;
     getOperation().walk([&](ParameterOp parameter) {
+      taken.insert(parameter.getKey());
       if (parameter.getTransposed())
         transposed.push_back(parameter);
       else
@@ -37,7 +38,7 @@ struct SeparateTransposedPass
       if (name.empty()) {
         // A model may have a weight of that name already.
         name = (parameter.getKey() + ".transposed").str();
-        while (stored.contains(name))
+        while (!taken.insert(name).second)
           name += "_";
       }
       parameter.setKey(name);

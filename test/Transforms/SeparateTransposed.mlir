@@ -34,3 +34,16 @@ func.func @main() -> (tensor<8x8xf32>, tensor<8x8xf32>, tensor<8x8xf32>) {
   %2 = ganq.parameter "w" from <"m.onnx", 0, 256> transposed : tensor<8x8xf32>
   return %0, %1, %2 : tensor<8x8xf32>, tensor<8x8xf32>, tensor<8x8xf32>
 }
+
+// -----
+
+// Nor is the name of a weight that only the transposed form has.
+// CHECK-LABEL: func @main
+func.func @main() -> (tensor<8x8xf32>, tensor<8x8xf32>, tensor<8x8xf32>) {
+  %0 = ganq.parameter "w" from <"m.onnx", 0, 256> : tensor<8x8xf32>
+  // CHECK: ganq.parameter "w.transposed" from <"m.onnx", 256, 256> transposed
+  %1 = ganq.parameter "w.transposed" from <"m.onnx", 256, 256> transposed : tensor<8x8xf32>
+  // CHECK: ganq.parameter "w.transposed_" from <"m.onnx", 0, 256> transposed
+  %2 = ganq.parameter "w" from <"m.onnx", 0, 256> transposed : tensor<8x8xf32>
+  return %0, %1, %2 : tensor<8x8xf32>, tensor<8x8xf32>, tensor<8x8xf32>
+}
