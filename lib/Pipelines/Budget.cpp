@@ -274,9 +274,9 @@ llvm::Error BudgetSearch::solveCandidates() {
       weight.schemes.push_back(assigned);
     });
     if (weights.empty())
-      return makeError("expected the model to have weights to quantize, but no "
-                       "product but the output head has a constant weight"
-                       " (--quantize-head includes the head)");
+      return makeError(
+          "expected the model to have weights to quantize, but " +
+          describeKeptProducts(*candidate.assigned, candidate.options->phases));
     share(Quantizer::calibrationFile(candidates.front().work),
           Quantizer::calibrationFile(candidate.work));
     progress.note(llvm::formatv("candidate {0} of {1}: {2}", candidates.size(),

@@ -93,8 +93,6 @@ private:
   llvm::Error checkScheme();
   /// Checks that every scheme in use has the solver that was asked for.
   llvm::Error checkSolvers(ModuleOp assigned);
-  /// Checks the tokens of --evaluate against the model, before hours are spent.
-  llvm::Error checkEvaluation();
   llvm::Error importModel();
   llvm::Error writeModule();
   llvm::Error openWork();
@@ -126,6 +124,8 @@ private:
   std::unique_ptr<WorkFolder> work;
   /// Outputs that a failure takes back.
   std::vector<std::string> written;
+  /// Of --evaluate.
+  std::optional<TokenRows> evaluationTokens;
   std::optional<json::Object> budget;
   json::Object seconds;
   std::chrono::steady_clock::time_point last = std::chrono::steady_clock::now();
@@ -238,9 +238,12 @@ llvm::Error Compiler::checkOptions() {
     else if (llvm::Error error = checkReportPath(path))
       return error;
   // Before hours are spent.
-  if (!options.evaluate.empty())
-    if (auto tokens = TokenRows::read(options.evaluate, "--evaluate"); !tokens)
+  if (!options.evaluate.empty()) {
+    auto tokens = TokenRows::read(options.evaluate, "--evaluate");
+    if (!tokens)
       return tokens.takeError();
+    evaluationTokens = std::move(*tokens);
+  }
   if (options.compileTo &&
       (!options.reports.empty() || !options.evaluate.empty()))
     return makeError("expected --report and --evaluate without --compile-to, "
@@ -278,15 +281,6 @@ llvm::Error Compiler::checkOptions() {
   if (fs::equivalent(options.model, options.output))
     return makeError("expected the output to differ from the model");
   return llvm::Error::success();
-}
-
-llvm::Error Compiler::checkEvaluation() {
-  if (options.evaluate.empty())
-    return llvm::Error::success();
-  auto tokens = TokenRows::read(options.evaluate, "--evaluate");
-  if (!tokens)
-    return tokens.takeError();
-  return tokens->check(*module, "--evaluate", options.evaluate, /*targets=*/1);
 }
 
 llvm::Error Compiler::importModel() {
@@ -499,17 +493,15 @@ llvm::Expected<json::Array> Compiler::describeRows(ModuleOp assigned,
 }
 
 llvm::Expected<json::Object> Compiler::evaluate(ModuleOp assigned) {
-  auto tokens = TokenRows::read(options.evaluate, "--evaluate");
-  if (!tokens)
-    return tokens.takeError();
+  const TokenRows &tokens = *evaluationTokens;
   auto model = runtime::Model::open(options.output);
   if (!model.ok())
     return makeError(model.status().message());
-  auto after = getPerplexity(*model, *tokens);
+  auto after = getPerplexity(*model, tokens);
   if (!after)
     return makeError("--evaluate='" + options.evaluate +
                      "': " + llvm::toString(after.takeError()));
-  json::Object result{{"tokens", tokens->rows * (tokens->columns - 1)},
+  json::Object result{{"tokens", tokens.rows * (tokens.columns - 1)},
                       {"perplexity", *after}};
   if (!assigned)
     return result;
@@ -517,7 +509,7 @@ llvm::Expected<json::Object> Compiler::evaluate(ModuleOp assigned) {
                                  work->getPath() + "/reference.ganq");
   if (!trial)
     return trial.takeError();
-  auto before = (*trial)->getPerplexity(*tokens);
+  auto before = (*trial)->getPerplexity(tokens);
   if (!before)
     return before.takeError();
   result["reference_perplexity"] = *before;
@@ -545,8 +537,9 @@ llvm::Expected<json::Object> Compiler::compile() {
     }
     if (phase == Phase::Input && !options.calibration.empty())
       imported = OwningOpRef<ModuleOp>(module->clone());
-    if (phase == Phase::Raise)
-      if (llvm::Error error = checkEvaluation())
+    if (phase == Phase::Raise && evaluationTokens)
+      if (llvm::Error error = evaluationTokens->check(
+              *module, "--evaluate", options.evaluate, /*targets=*/1))
         return std::move(error);
     if (phase == Phase::Raise && options.budget != 0)
       if (llvm::Error error = searchBudget())
@@ -627,7 +620,7 @@ llvm::Expected<json::Object> Compiler::compile() {
     rows = std::move(*described);
   }
   std::optional<json::Object> evaluation;
-  if (!options.evaluate.empty()) {
+  if (evaluationTokens) {
     auto evaluated = evaluate(assigned ? *assigned : ModuleOp());
     if (!evaluated)
       return evaluated.takeError();
