@@ -50,16 +50,6 @@ def edited(model, path, edit):
     return path
 
 
-# The bounds of the one-shot calibration are 4.45 and 5.45; k-means alone gives
-# 4.77, 6.9 and 44 for stories260k, 1.087, 1.110 and 2.2 for slm4096_gpt2.
-@pytest.mark.parametrize("bits,bound", [(4, 4.42), (3, 5.22), (2, 15.0)])
-def test_stories_in_stages(bits, bound, compiled):
-    model, tokens = data_file("models/stories260k.opset17.onnx"), data_file("models/stories260k.eval.npy")
-    options = ["--scheme=lut", f"--bits={bits}"]
-    options.append(f"--calibration={data_file('models/stories260k.calib.npy')}")
-    assert perplexity(compiled(model, *options), tokens) <= bound
-
-
 def test_stages_beat_one_shot(compiled):
     model, tokens = data_file("models/slm4096_gpt2.opset17.past.onnx"), data_file("models/slm4096_gpt2.eval.npy")
     options = ["--scheme=lut", "--bits=2"]
@@ -67,6 +57,7 @@ def test_stages_beat_one_shot(compiled):
     sequential, once = (
         perplexity(compiled(model, *options, f"--calibration-mode={mode}"), tokens) for mode in MODES
     )
+    # K-means alone gives 2.22.
     assert sequential < once < 2.2
 
 

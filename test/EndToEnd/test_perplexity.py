@@ -17,13 +17,14 @@ def test_fp32_equals_onnxruntime(name, variant, compiled):
 
 
 # Weights only, block linears. The bounds leave a little room above what a solver
-# and a calibration of the best kind reach; round to nearest gives 4.75 and 9.45,
-# k-means 4.51 and 6.36.
+# and a calibration of the best kind reach; at 4 and 3 bits round to nearest gives
+# 4.78 and 11.69, k-means 4.51 and 6.36.
 @pytest.mark.parametrize(
     "options, bound",
     [
         (["--bits=4"], 4.42),
         (["--bits=3"], 5.22),
+        (["--bits=2"], 15.0),
         (["--bits=3", "--outliers=0.005"], 5.13),
         (["--bits=3", "--entry=f8E4M3FN", "--group=64", "--table-rows=8"], 5.75),
     ],
@@ -37,8 +38,8 @@ def test_stories_lut(options, bound, compiled):
 
 def test_stories_round_to_nearest(compiled):
     model, tokens = data_file("models/stories260k.opset17.onnx"), data_file("models/stories260k.eval.npy")
-    quantized = compiled(model, "--scheme=uniform", "--bits=4")
-    assert perplexity(quantized, tokens) == pytest.approx(4.75, abs=0.15)
+    quantized = compiled(model, "--scheme=uniform", "--bits=4", "--solver=rtn")
+    assert perplexity(quantized, tokens) == pytest.approx(4.777, rel=0.01)
 
 
 def test_nanosort_sorts_after_quantization(compiled, tmp_path):
