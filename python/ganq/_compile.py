@@ -33,12 +33,14 @@ def compile(
         Default: "none" with `rules`, the compiler's choice with `budget`, else
         "lut".
     bits: bits of a quantized weight (default: 4, or what `budget` chooses).
-    group: weights of a row that share a scale or table (default: the row).
+    group: weights of a row that share a scale or table (default: the row;
+        64 with "nf").
     rules: path of a YAML or JSON file with the schemes of some weights.
     budget: bits per weight on average, within which the compiler chooses the
         scheme of each weight; needs token ids as `calibration`.
     calibration: token ids, a 2-D integer array or the path of a `.npy` file; or
         the path of a calibration.safetensors.
+    solver: how codes are chosen, one of the scheme's solvers (default: its first).
     exclude: regular expression of the names of weights to leave alone.
     quantize_head: quantize the output head as well.
     cpu: "host", "x86-64-v3" or "x86-64-v4".

@@ -12,8 +12,7 @@ from . import operators
 from .graph import CONSTANT, SHAPE, Constants, run
 from .quantize import apply_product, bounds, half_through, round_weight, transform_weight
 
-# Attention maps of the unquantized model are kept up to this size, else recomputed.
-
+# Attention maps of the unquantized model are kept up to so many bytes, else recomputed.
 _MAX_MAPS = 1 << 30
 # Bytes of constants that are kept while no block is at work.
 _MAX_CONSTANTS = 1 << 30
@@ -174,13 +173,14 @@ class Runner:
         """tokens: integers [rows, length]."""
         self.graph, self.device = graph, device
         self.batches = list(torch.from_numpy(tokens.astype(np.int64)).split(batch))
+        self.firsts = range(0, len(tokens), batch)
         self.constants = Constants(graph, device)
         self.contexts = {}
         self.known = {name for name, kind in graph.kinds.items() if kind in (CONSTANT, SHAPE)}
 
     def _values(self, i, nodes):
         """The inputs, and what `nodes` read of the values that follow from their sizes."""
-        inputs = self.graph.inputs_for(self.batches[i])
+        inputs = self.graph.inputs_for(self.batches[i], self.firsts[i])
         inputs[self.graph.tokens] = inputs[self.graph.tokens].to(self.device)
         size = len(self.batches[i])
         if size not in self.contexts:
