@@ -157,17 +157,32 @@ bool toFloat(DType dtype, const void *data, int64_t begin, int64_t count,
   }
 }
 
+template <typename T> static std::vector<int64_t> widen(const Tensor &tensor) {
+  return std::vector<int64_t>(tensor.as<T>(), tensor.as<T>() + tensor.count());
+}
+
 Result<std::vector<int64_t>> toTokens(const Tensor &tensor) {
-  if (tensor.dtype != DType::I32 && tensor.dtype != DType::I64)
+  switch (tensor.dtype) {
+  case DType::U8:
+    return widen<uint8_t>(tensor);
+  case DType::I8:
+    return widen<int8_t>(tensor);
+  case DType::U16:
+    return widen<uint16_t>(tensor);
+  case DType::I16:
+    return widen<int16_t>(tensor);
+  case DType::U32:
+    return widen<uint32_t>(tensor);
+  case DType::I32:
+    return widen<int32_t>(tensor);
+  case DType::I64:
+    return widen<int64_t>(tensor);
+  default:
     return Status(Code::InvalidArgument,
-                  std::string("expected token ids of type int32 or int64, but "
-                              "got ") +
+                  std::string("expected token ids of type int64 or of a "
+                              "narrower integer type, but got ") +
                       name(tensor.dtype));
-  std::vector<int64_t> tokens(size_t(tensor.count()));
-  for (size_t i = 0; i < tokens.size(); ++i)
-    tokens[i] = tensor.dtype == DType::I32 ? tensor.as<int32_t>()[i]
-                                           : tensor.as<int64_t>()[i];
-  return tokens;
+  }
 }
 
 } // namespace ganq::runtime

@@ -240,6 +240,40 @@ TEST(Npy, RoundTrip) {
   EXPECT_EQ(folder.files().size(), 1u);
 }
 
+TEST(Npy, HoldsTokensOfAnyIntegerType) {
+  TemporaryFolder folder;
+  std::string path = folder / "tokens.npy";
+  // 0, 7 and the greatest that fits.
+  auto check = [&](DType dtype, auto greatest) {
+    decltype(greatest) ids[3] = {0, 7, greatest};
+    ASSERT_TRUE(writeNpy(path, dtype, {1, 3}, ids).ok());
+    Result<Tensor> array = readNpy(path);
+    ASSERT_TRUE(array.ok()) << array.status().message();
+    Result<std::vector<int64_t>> tokens = toTokens(*array);
+    ASSERT_TRUE(tokens.ok()) << tokens.status().message();
+    EXPECT_EQ(*tokens, (std::vector<int64_t>{0, 7, int64_t(greatest)}));
+  };
+  check(DType::U8, uint8_t(255));
+  check(DType::I8, int8_t(127));
+  check(DType::U16, uint16_t(65535));
+  check(DType::I16, int16_t(32767));
+  check(DType::U32, uint32_t(4294967295u));
+  check(DType::I32, int32_t(2147483647));
+  check(DType::I64, int64_t(1) << 40);
+  int16_t negative[] = {-1};
+  ASSERT_TRUE(writeNpy(path, DType::I16, {1}, negative).ok());
+  EXPECT_EQ(toTokens(*readNpy(path))->front(), -1);
+  for (DType dtype : {DType::U64, DType::F32, DType::Bool}) {
+    double bytes[1] = {};
+    ASSERT_TRUE(writeNpy(path, dtype, {1}, bytes).ok());
+    EXPECT_NE(toTokens(*readNpy(path))
+                  .status()
+                  .message()
+                  .find("expected token ids of type int64 or of a narrower"),
+              std::string::npos);
+  }
+}
+
 TEST(Npy, RefusesBadFiles) {
   TemporaryFolder folder;
   std::string path = folder / "a.npy";

@@ -37,7 +37,8 @@ const OptionRow optionTable[] = {
      "print N token ids that continue --tokens; with --benchmark, decode N "
      "tokens"},
     {"tokens", "IDS.npy", &Options::tokens,
-     "token ids, int32 or int64: one sequence for --generate, a row for each "
+     "token ids, any integer type but uint64: one sequence for --generate, a "
+     "row for each "
      "sequence for --perplexity"},
     {"temperature", "T", &Options::temperature,
      "draw tokens from softmax(logits / T); 0, the default, takes the most "

@@ -94,7 +94,7 @@ struct Tensor {
 bool toFloat(DType dtype, const void *data, int64_t begin, int64_t count,
              float *out);
 
-/// Token ids out of an array of I32 or I64, flattened.
+/// Token ids out of an array of integers other than U64, flattened.
 Result<std::vector<int64_t>> toTokens(const Tensor &tensor);
 
 } // namespace ganq::runtime
