@@ -53,6 +53,15 @@ Value IntegerBuilder::loadInputs(Value records, Value row, Value at) {
   return shuffle(words, words, [](int64_t i) { return i % 4; }, 16);
 }
 
+Value IntegerBuilder::broadcastInputs(Value records, Value row, Value at) {
+  auto type = VectorType::get({4}, k.builder.getI8Type());
+  Value loaded = vector::LoadOp::create(k.builder, k.loc, type, records,
+                                        ValueRange{row, at});
+  Value word = vector::BitCastOp::create(
+      k.builder, k.loc, VectorType::get({1}, k.builder.getI32Type()), loaded);
+  return k.splat(Value(vector::ExtractOp::create(k.builder, k.loc, word, 0)));
+}
+
 Value IntegerBuilder::loadHeader(Value records, Value row, Value position) {
   auto type = VectorType::get({4}, k.builder.getI8Type());
   Value loaded = vector::LoadOp::create(k.builder, k.loc, type, records,
@@ -128,6 +137,27 @@ int64_t IntegerBuilder::getRun() const {
   return std::max<int64_t>(1, 32767 / pair);
 }
 
+Value IntegerBuilder::multiplyPairs(Value weight, Value input) {
+  return intrinsic("llvm.x86.avx512.pmaddubs.w.512",
+                   "llvm.x86.avx2.pmadd.ub.sw",
+                   VectorType::get({kBytes / 2}, k.builder.getI16Type()),
+                   {asBytes(weight), asBytes(input)});
+}
+
+Value IntegerBuilder::addPairs(Value pairs, Value weight, Value input) {
+  Value products = multiplyPairs(weight, input);
+  return pairs ? addi(pairs, products) : products;
+}
+
+Value IntegerBuilder::widenPairs(Value sums, Value pairs) {
+  Value ones = arith::ConstantOp::create(
+      k.builder, k.loc,
+      DenseElementsAttr::get(cast<VectorType>(pairs.getType()), int16_t(1)));
+  return addi(sums,
+              intrinsic("llvm.x86.avx512.pmaddw.d.512",
+                        "llvm.x86.avx2.pmadd.wd", k.vecI32, {pairs, ones}));
+}
+
 Value IntegerBuilder::dot(Value sums, ArrayRef<Value> weights,
                           ArrayRef<Value> inputs) {
   if (target.vnni) {
@@ -137,35 +167,19 @@ Value IntegerBuilder::dot(Value sums, ArrayRef<Value> weights,
                        {sums, asBytes(weight), asBytes(input)});
     return sums;
   }
-  auto pairs = VectorType::get({kBytes / 2}, k.builder.getI16Type());
-  Value ones = arith::ConstantOp::create(
-      k.builder, k.loc, DenseElementsAttr::get(pairs, int16_t(1)));
-  auto products = [&](Value weight, Value input) {
-    return intrinsic("llvm.x86.avx512.pmaddubs.w.512",
-                     "llvm.x86.avx2.pmadd.ub.sw", pairs,
-                     {asBytes(weight), asBytes(input)});
-  };
-  auto widen = [&](Value sum) {
-    sums =
-        addi(sums, intrinsic("llvm.x86.avx512.pmaddw.d.512",
-                             "llvm.x86.avx2.pmadd.wd", k.vecI32, {sum, ones}));
-  };
-  if (bits == 8 && activation == 8) {
-    // Pairs would saturate; the top bit goes by itself.
-    for (auto [weight, input] : llvm::zip_equal(weights, inputs)) {
-      widen(products(andi(weight, splatByte(0x7f)), input));
-      widen(products(andi(weight, splatByte(0x80)), input));
-    }
+  if (needsHalves()) {
+    for (auto [weight, input] : llvm::zip_equal(weights, inputs))
+      for (uint8_t part : {0x7f, 0x80})
+        sums = widenPairs(sums,
+                          multiplyPairs(andi(weight, splatByte(part)), input));
     return sums;
   }
   size_t run = getRun();
   for (size_t first = 0; first < weights.size(); first += run) {
-    Value sum;
-    for (size_t i = first; i < std::min(first + run, weights.size()); ++i) {
-      Value product = products(weights[i], inputs[i]);
-      sum = sum ? addi(sum, product) : product;
-    }
-    widen(sum);
+    Value pairs;
+    for (size_t i = first; i < std::min(first + run, weights.size()); ++i)
+      pairs = addPairs(pairs, weights[i], inputs[i]);
+    sums = widenPairs(sums, pairs);
   }
   return sums;
 }
@@ -189,48 +203,65 @@ Value IntegerBuilder::addPartials(ArrayRef<Value> tiles) {
                        addNeighbours(tiles[2], tiles[3]));
 }
 
-Value IntegerBuilder::addWithinRows(Value partials) {
-  for (int64_t other : {1, 2})
-    partials = addi(
-        partials,
-        shuffle(partials, partials, [&](int64_t i) { return i ^ other; }, 16));
-  return partials;
-}
-
-Value IntegerBuilder::spread(ArrayRef<Value> rows, bool repeat) {
-  Type type = rows[0].getType();
-  auto four = VectorType::get({4}, type);
-  Value vector = vector::FromElementsOp::create(k.builder, k.loc, four,
-                                                SmallVector<Value>(rows));
-  if (isa<FloatType>(type)) {
-    vector = k.extend(vector);
-  } else {
-    if (!type.isInteger(32))
-      vector = arith::ExtUIOp::create(
-          k.builder, k.loc, VectorType::get({4}, k.builder.getI32Type()),
-          vector);
-    vector = arith::SIToFPOp::create(k.builder, k.loc,
-                                     VectorType::get({4}, k.f32), vector);
+KernelBuilder::Values IntegerBuilder::transposeTiles(ArrayRef<Value> tiles) {
+  // Halves, and halves of those, of each 128-bit part.
+  auto interleave = [&](Value a, Value b, int64_t size, int64_t which) {
+    return shuffle(
+        a, b,
+        [=](int64_t i) {
+          int64_t in = i % 4 / size % 2 * 16 + i % size;
+          return in + i / 4 * 4 + which * 2 + i % 4 / (2 * size) * size;
+        },
+        16);
+  };
+  Values low, high, columns;
+  for (int64_t which : {0, 1}) {
+    low.push_back(interleave(tiles[0], tiles[1], 1, which));
+    high.push_back(interleave(tiles[2], tiles[3], 1, which));
   }
-  if (repeat)
-    return shuffle(vector, vector, [](int64_t i) { return i / 4; }, 16);
-  Value zero = arith::ConstantOp::create(
-      k.builder, k.loc, k.builder.getZeroAttr(vector.getType()));
-  return shuffle(vector, zero, [](int64_t i) { return i % 4 ? 4 : i / 4; }, 16);
+  for (int64_t pair : {0, 1})
+    for (int64_t which : {0, 1})
+      columns.push_back(interleave(low[pair], high[pair], 2, which));
+  return columns;
 }
 
-Value IntegerBuilder::loadIntegers(Value memref, Value at, Value mask) {
+Value IntegerBuilder::inRowOrder(Value sums) {
+  return shuffle(sums, sums, getTransposedRow, 16);
+}
+
+KernelBuilder::Values IntegerBuilder::transpose(Values rows) {
+  // Swaps blocks off the diagonal, of all sizes.
+  auto count = static_cast<int64_t>(rows.size());
+  for (int64_t size = 1; size < count; size *= 2)
+    for (int64_t i = 0; i < count; ++i) {
+      if (i & size)
+        continue;
+      Value a = rows[i], c = rows[i + size];
+      auto swapped = [&](int64_t offset) {
+        return shuffle(
+            a, c,
+            [=](int64_t at) {
+              return at & size ? count + at - size + offset : at + offset;
+            },
+            count);
+      };
+      rows[i] = swapped(0);
+      rows[i + size] = swapped(size);
+    }
+  return rows;
+}
+
+Value IntegerBuilder::loadIntegers(Value memref, ValueRange at, Value mask) {
   Type element = cast<MemRefType>(memref.getType()).getElementType();
   auto type = VectorType::get({KernelBuilder::kLanes}, element);
   Value loaded;
   if (mask) {
     Value zero = arith::ConstantOp::create(k.builder, k.loc,
                                            k.builder.getZeroAttr(type));
-    loaded = vector::MaskedLoadOp::create(k.builder, k.loc, type, memref,
-                                          ValueRange(at), mask, zero);
+    loaded = vector::MaskedLoadOp::create(k.builder, k.loc, type, memref, at,
+                                          mask, zero);
   } else {
-    loaded =
-        vector::LoadOp::create(k.builder, k.loc, type, memref, ValueRange(at));
+    loaded = vector::LoadOp::create(k.builder, k.loc, type, memref, at);
   }
   if (element.isInteger(32))
     return loaded;

@@ -20,6 +20,7 @@ namespace ganq {
 class IntegerBuilder {
 public:
   using Value = mlir::Value;
+  using Values = KernelBuilder::Values;
 
   /// For codes of weights in `bits` bits, below 2^bits, and of activations in
   /// `activation` bits, centered.
@@ -31,6 +32,8 @@ public:
   Value loadWords(Value bytes, Value at);
   /// 16 bytes of records at [row, at], for each of the four rows of a weight.
   Value loadInputs(Value records, Value row, Value at);
+  /// The four bytes at [row, at], in all places.
+  Value broadcastInputs(Value records, Value row, Value at);
   /// f32 number `position` of the header of a record.
   Value loadHeader(Value records, Value row, Value position);
   Value loadHeader(Value records, Value row, int64_t position);
@@ -52,24 +55,35 @@ public:
   /// Weights are unsigned, inputs signed.
   Value dot(Value sums, mlir::ArrayRef<Value> weights,
             mlir::ArrayRef<Value> inputs);
-  /// Products whose sum still fits 16 bits, where `dot` makes such sums.
+  /// Whether there is an instruction that adds four products to a sum.
+  /// Otherwise products of two pairs are added up in 16 bits first.
+  bool addsFour() const { return target.vnni || needsHalves(); }
+  /// Products whose sum still fits 16 bits, where such sums are made.
   int64_t getRun() const;
+  /// 32 products of neighbours, added to others or null.
+  Value addPairs(Value pairs, Value weight, Value input);
+  Value widenPairs(Value sums, Value pairs);
   /// Ones in each of 8 i64, from bits in 16 i32.
   Value countOnes(Value words);
 
   /// v[i] of the vectors of four tiles, added up by row: 16 sums.
   Value addPartials(mlir::ArrayRef<Value> tiles);
 
-  /// The four sums of each row of a tile added up, in all four places.
-  Value addWithinRows(Value partials);
+  /// Four vectors of four columns each of four tiles of 16 columns.
+  Values transposeTiles(mlir::ArrayRef<Value> tiles);
+  /// The row of the four tiles that is in a place of such a vector.
+  static int64_t getTransposedRow(int64_t place) {
+    return place % 4 * 4 + place / 4;
+  }
+  /// The sums of rows in that order as row by row.
+  Value inRowOrder(Value sums);
 
-  /// Scalars, one per row of a tile, repeated for the four sums of the row, or
-  /// followed by zeros.
-  Value spread(mlir::ArrayRef<Value> rows, bool repeat);
+  /// Of 16 vectors.
+  Values transpose(Values rows);
 
   /// `count` elements of a buffer of integers as 16 unsigned i32; all of them
   /// without a mask.
-  Value loadIntegers(Value memref, Value at, Value mask);
+  Value loadIntegers(Value memref, mlir::ValueRange at, Value mask);
 
   KernelBuilder &k;
   const CpuTarget &target;
@@ -82,6 +96,10 @@ private:
   Value intrinsic(mlir::StringRef wide, mlir::StringRef narrow,
                   mlir::VectorType result, mlir::ArrayRef<Value> args);
   Value asBytes(Value words);
+  Value multiplyPairs(Value weight, Value input);
+  /// Whether a pair of products may exceed 16 bits, so that the top bit of
+  /// weights goes by itself.
+  bool needsHalves() const { return bits == 8 && activation == 8; }
 
   unsigned bits, activation;
 };

@@ -4,7 +4,11 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Blocks of W are decoded to bytes in the first cache and serve 64 rows of x.
+// Blocks of W are decoded to bytes in the first cache and serve 64 rows of x. A
+// vector of the decoded block has four columns of 16 rows of W, so that its
+// products with four codes of x, which an instruction broadcasts, are one
+// vector of 16 sums. Those are in the order that transposing four tiles within
+// their 128-bit parts gives: place 4 r + t has row 4 t + r.
 //
 //===----------------------------------------------------------------------===//
 
@@ -21,88 +25,99 @@ int64_t IntegerMatmul::getDecodedColumns() const {
   return std::min(all, std::max<int64_t>(1, kDecodedColumns / unit) * unit);
 }
 
-void IntegerMatmul::makeScratch(bool decodes) {
-  int64_t rows =
-      decodes ? (p.m < 0 ? kRows : std::min(kRows, p.m)) : getRowBlock();
-  sums = k.scratch({rows, kTiles, kLanes}, getSumType());
-  if (!decodes)
-    return;
-  int64_t size = getDecodedColumns();
-  decoded = k.scratch({size / kLanes, kTiles, kLanes}, k.builder.getI32Type());
+int64_t IntegerMatmul::getDecodedRows() const {
+  // As many sums as registers hold beside weights and, without VNNI, products.
+  if (k.avx512)
+    return b.target.vnni ? 16 : 8;
+  return b.target.vnni ? 6 : 2;
+}
+
+void IntegerMatmul::makeScratch() {
   if (p.group)
-    groups = k.scratch({size / p.group, kTiles, 3, kLanes});
+    groups = k.scratch({record.getGroups(), 3, kLanes});
+  if (!decodes) {
+    sums = k.scratch({getRowBlock(), kTiles, kLanes}, k.builder.getI32Type());
+    return;
+  }
+  sums = k.scratch(
+      {p.m < 0 ? getServedRows() : std::min(getServedRows(), p.m), 1, kLanes},
+      getSumType());
+  decoded = k.scratch({getDecodedColumns() / kQuarter, kLanes},
+                      k.builder.getI32Type());
+  if (b.target.amx && p.group)
+    tileSums = k.scratch({kTiledRows, kLanes}, k.builder.getI32Type());
 }
 
 void IntegerMatmul::emitDecoded() {
   auto emitRowsFrom = [&](Value first, int64_t known, Value count) {
     k.loop(k.index(0), count, 1, [&](Value row) {
-      for (int64_t t = 0; t < kTiles; ++t)
-        storeScratch(zeroSum(), sums, {row, k.index(t)});
+      storeScratch(zeroSum(), sums, {row, k.index(0)});
     });
-    inParts(getDecodedColumns(), {},
-            [&](Value index, int64_t size, ValueRange) {
-              decodeBlock(index, size);
-              // Group by group: all sums together exceed the registers.
-              auto multiplyPart = [&](Value part, int64_t columnCount) {
-                forRowBlocks(count, known, getDecodedRows(),
-                             [&](Value row, int64_t rowCount) {
-                               multiply(first, row, rowCount, index, part,
-                                        columnCount);
-                             });
-              };
-              int64_t part = p.group ? p.group : size;
-              k.loop(k.index(0), k.index(size / part), 1,
-                     [&](Value number) { multiplyPart(number, part); });
-              if (size % part)
-                multiplyPart(k.index(size / part), size % part);
-              return Values();
-            });
-    k.loop(k.index(0), count, 1,
-           [&](Value row) { finish(k.add(first, row), row); });
+    inParts(
+        getDecodedColumns(), {}, [&](Value index, int64_t size, ValueRange) {
+          decodeBlock(index, size);
+          // Group by group: all sums together exceed the registers.
+          auto multiplyPart = [&](Value part, int64_t columnCount) {
+            bool tiled = b.target.amx;
+            forRowBlocks(
+                count, known, tiled ? kTiledRows : getDecodedRows(),
+                [&](Value row, int64_t number) {
+                  if (tiled && number >= kLeastTiledRows)
+                    multiplyTiles(first, row, number, index, part, columnCount);
+                  else
+                    multiply(first, row, number, index, part, columnCount);
+                });
+          };
+          int64_t part = p.group ? p.group : size;
+          k.loop(k.index(0), k.index(size / part), 1,
+                 [&](Value number) { multiplyPart(number, part); });
+          if (size % part)
+            multiplyPart(k.index(size / part), size % part);
+          return Values();
+        });
+    k.loop(k.index(0), count, 1, [&](Value row) {
+      finish(k.add(first, row),
+             b.inRowOrder(loadScratch(sums, {row, k.index(0)})));
+    });
   };
   Value rows = k.dim(in.out, 0);
-  if (p.m >= 0 && p.m <= kRows)
+  if (p.m >= 0 && p.m <= getServedRows())
     return emitRowsFrom(k.index(0), p.m, rows);
-  Value full = k.mul(k.div(rows, kRows), kRows);
-  k.loop(k.index(0), full, kRows,
-         [&](Value first) { emitRowsFrom(first, kRows, k.index(kRows)); });
-  if (p.m >= 0 && p.m % kRows)
-    emitRowsFrom(full, p.m % kRows, k.index(p.m % kRows));
+  Value full = k.mul(k.div(rows, getServedRows()), getServedRows());
+  k.loop(k.index(0), full, getServedRows(), [&](Value first) {
+    emitRowsFrom(first, getServedRows(), k.index(getServedRows()));
+  });
+  if (p.m >= 0 && p.m % getServedRows())
+    emitRowsFrom(full, p.m % getServedRows(), k.index(p.m % getServedRows()));
   else if (p.m < 0)
     k.when(k.less(full, rows),
            [&] { emitRowsFrom(full, -1, k.sub(rows, full)); });
 }
 
 void IntegerMatmul::decodeBlock(Value index, int64_t size) {
-  int64_t chunks = step / kLanes, blockColumns = getDecodedColumns();
-  k.loop(k.index(0), k.index(kTiles), 1, [&](Value number) {
-    Value tile = tileAt(number);
-    base = k.mul(tile, layout.getTileBytes());
-    Value firstStep = k.mul(index, blockColumns / step);
-    auto decodeStep = [&](Value place, int64_t count) {
-      Values codes = decode(k.add(firstStep, place), 0, count);
-      for (int64_t chunk = 0; chunk < count; ++chunk)
-        storeScratch(codes[chunk], decoded,
-                     {k.add(k.mul(place, chunks), chunk), number});
-    };
-    k.loop(k.index(0), k.index(size / step), 1,
-           [&](Value place) { decodeStep(place, chunks); });
-    if (size % step)
-      decodeStep(k.index(size / step), llvm::divideCeil(size % step, kLanes));
-    if (!p.group)
-      return;
-    Value firstGroup = k.mul(index, blockColumns / p.group);
-    auto storeGroup = [&](Value place, int64_t columnCount) {
-      Group group = loadGroup(tile, k.add(firstGroup, place), columnCount);
-      Value parts[] = {group.scale, group.zero, group.sum};
-      for (int64_t i = 0; i < 3; ++i)
-        storeScratch(parts[i], groups, {place, number, k.index(i)});
-    };
-    k.loop(k.index(0), k.index(size / p.group), 1,
-           [&](Value place) { storeGroup(place, p.group); });
-    if (size % p.group)
-      storeGroup(k.index(size / p.group), size % p.group);
-  });
+  int64_t blockColumns = getDecodedColumns();
+  Value tiles[kTiles];
+  for (int64_t t = 0; t < kTiles; ++t)
+    tiles[t] = tileAt(k.index(t));
+  Value firstStep = k.mul(index, blockColumns / step);
+  auto decodeStep = [&](Value place, int64_t count) {
+    Value at = k.mul(place, step / kQuarter), number = k.add(firstStep, place);
+    UnitCache units[kTiles];
+    for (int64_t chunk = 0; chunk < count; ++chunk) {
+      Values codes;
+      for (int64_t t = 0; t < kTiles; ++t) {
+        base = k.mul(tiles[t], layout.getTileBytes());
+        codes.push_back(decodeChunk(units[t], number, chunk));
+      }
+      for (auto [q, quarter] : llvm::enumerate(b.transposeTiles(codes)))
+        storeScratch(quarter, decoded,
+                     {k.add(at, chunk * kQuarter + static_cast<int64_t>(q))});
+    }
+  };
+  k.loop(k.index(0), k.index(size / step), 1,
+         [&](Value place) { decodeStep(place, step / kLanes); });
+  if (size % step)
+    decodeStep(k.index(size / step), llvm::divideCeil(size % step, kLanes));
 }
 
 void IntegerMatmul::multiply(Value first, Value place, int64_t count,
@@ -110,74 +125,66 @@ void IntegerMatmul::multiply(Value first, Value place, int64_t count,
   int64_t blockColumns = getDecodedColumns();
   Value at = k.add(k.mul(index, blockColumns), record.getCodesOffset());
   int64_t chunks = llvm::divideCeil(size, kLanes);
-  auto where = [&](int64_t i, int64_t t) {
-    return Values{k.add(place, i), k.index(t)};
-  };
-  Values rows, products(count * kTiles, k.splatInt(0));
+  auto where = [&](int64_t i) { return Values{k.add(place, i), k.index(0)}; };
+  Values rows, products(count, k.splatInt(0));
   for (int64_t i = 0; i < count; ++i)
     rows.push_back(k.add(k.add(first, place), i));
   if (!p.group) {
     for (int64_t i = 0; i < count; ++i)
-      for (int64_t t = 0; t < kTiles; ++t)
-        products[i * kTiles + t] = loadScratch(sums, where(i, t));
+      products[i] = loadScratch(sums, where(i));
     products = dotDecodedChunks(rows, at, k.index(0), chunks, products);
     for (int64_t i = 0; i < count; ++i)
-      for (int64_t t = 0; t < kTiles; ++t)
-        storeScratch(products[i * kTiles + t], sums, where(i, t));
+      storeScratch(products[i], sums, where(i));
     return;
   }
   products = dotDecodedChunks(rows, at, k.mul(part, p.group / kLanes), chunks,
                               products);
   Value number = k.add(k.mul(index, blockColumns / p.group), part);
-  for (int64_t t = 0; t < kTiles; ++t) {
-    auto load = [&](int64_t i) {
-      return loadScratch(groups, {part, k.index(t), k.index(i)});
-    };
-    Group group{load(0), load(1), load(2)};
-    for (int64_t i = 0; i < count; ++i)
-      storeScratch(closeGroup(group, number, rows[i], loadInputZero(rows[i]),
-                              products[i * kTiles + t],
-                              loadScratch(sums, where(i, t))),
-                   sums, where(i, t));
-  }
+  Group group = groupAt(number);
+  for (int64_t i = 0; i < count; ++i)
+    storeScratch(closeGroup(group, number, rows[i], loadInputZero(rows[i]),
+                            products[i], loadScratch(sums, where(i))),
+                 sums, where(i));
 }
 
 Values IntegerMatmul::dotDecodedChunks(ArrayRef<Value> rows, Value at,
                                        Value first, int64_t count,
                                        Values totals) {
-  // Chunks whose products are added up before they are widened.
-  int64_t run = b.target.vnni ? 1 : std::min<int64_t>(4, b.getRun());
-  auto dotRun = [&](Value place, int64_t length, Values &results) {
-    Values weights[kTiles], inputs;
-    for (int64_t t = 0; t < kTiles; ++t)
-      for (int64_t i = 0; i < length; ++i)
-        weights[t].push_back(
-            loadScratch(decoded, {k.add(place, i), k.index(t)}));
-    for (auto [r, row] : llvm::enumerate(rows)) {
-      inputs.clear();
-      for (int64_t i = 0; i < length; ++i)
-        inputs.push_back(
-            b.loadInputs(in.x, row, k.add(at, k.mul(k.add(place, i), kLanes))));
-      for (int64_t t = 0; t < kTiles; ++t) {
-        Value &sum = results[r * kTiles + t];
-        sum = b.dot(sum, weights[t], inputs);
+  // Adds the products of `length` vectors from number `start` on, whose pairs
+  // are added up in 16 bits where there is no instruction for four products.
+  auto dotRun = [&](Value start, int64_t length, Values &results) {
+    Values pairs(rows.size());
+    for (int64_t i = 0; i < length; ++i) {
+      Value number = k.add(start, i);
+      Value weight = loadScratch(decoded, {number});
+      Value from = k.add(at, k.mul(number, kQuarter));
+      for (auto [r, row] : llvm::enumerate(rows)) {
+        Value input = b.broadcastInputs(in.x, row, from);
+        if (b.addsFour())
+          results[r] = b.dot(results[r], weight, input);
+        else
+          pairs[r] = b.addPairs(pairs[r], weight, input);
       }
     }
+    if (!b.addsFour())
+      for (size_t r = 0; r < rows.size(); ++r)
+        results[r] = b.widenPairs(results[r], pairs[r]);
   };
+  int64_t run = std::min<int64_t>(kDecodedRun, b.getRun());
   auto dotRuns = [&](Value offset, int64_t length, ValueRange carried) {
     Values results(carried);
     for (int64_t i = 0; i < length; i += run)
-      dotRun(k.add(k.add(first, offset), i), std::min(run, length - i),
-             results);
+      dotRun(k.add(k.add(k.mul(first, kQuarter), offset), i),
+             std::min(run, length - i), results);
     return results;
   };
-  int64_t size = std::max<int64_t>(run, 2), full = count / size * size;
+  int64_t size = count * kQuarter, full = size / kDecodedRun * kDecodedRun;
   if (full)
-    totals = k.loop(k.index(0), k.index(full), size, totals,
+    totals = k.loop(k.index(0), k.index(full), kDecodedRun, totals,
                     [&](Value offset, ValueRange carried) {
-                      return dotRuns(offset, size, carried);
+                      return dotRuns(offset, kDecodedRun, carried);
                     });
-  if (count > full)
-    totals = dotRuns(k.index(full), count - full, totals);
+  if (size > full)
+    totals = dotRuns(k.index(full), size - full, totals);
   return totals;
 }

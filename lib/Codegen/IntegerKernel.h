@@ -62,8 +62,8 @@ private:
   /// A tile of the block; behind the last one that one, which is not stored.
   Value tileAt(Value number);
 
-  /// Stores 16 results from the sums of row `place` of the scratch.
-  void finish(Value row, Value place);
+  /// Stores 16 results from the sums of a row of x.
+  void finish(Value row, Value total);
 
   Value loadScratch(Value memref, mlir::ValueRange at);
   void storeScratch(Value value, Value memref, mlir::ValueRange at);
@@ -79,11 +79,13 @@ private:
   bool hasLargeSums() const;
 
   /// Scale, zero point and the sum of codes less zero points of a group, for
-  /// the partial sums of a tile.
+  /// each of 16 sums.
   struct Group {
     Value scale, zero, sum;
   };
-  Group loadGroup(Value tile, Value index, int64_t size);
+  /// Those of all groups of the block, in the order of its sums.
+  void loadGroups();
+  Group groupAt(Value index);
 
   /// Adds the products of a group to the sums of a row.
   Value closeGroup(const Group &group, Value index, Value row, Value inputZero,
@@ -115,8 +117,8 @@ private:
   /// The products of row `i` from all of its sums.
   Value combine(mlir::ValueRange products, int64_t i);
 
-  /// Partial sums of a tile, one vector for each row of x.
-  Values emitTile(Value tile);
+  /// The sums of the block, one vector for each row of x.
+  Values emitGroups();
 
   /// All columns in parts of `size`, the last of which may be smaller.
   Values
@@ -126,8 +128,9 @@ private:
   /// Adds the products of `size` columns from the start of step `first` on.
   Values overColumns(Value first, int64_t size, Values values);
 
-  /// Four rows of a unit of a plane.
-  Value loadUnit(const CodeLayout::Plane &plane, Value index, int64_t unit);
+  /// Four rows of a unit of a plane, which are read from `chunk` on.
+  Value loadUnit(const CodeLayout::Plane &plane, Value index, int64_t unit,
+                 int64_t chunk);
 
   Values dotStep(Value index, int64_t begin, int64_t end,
                  mlir::ValueRange carried);
@@ -136,8 +139,10 @@ private:
 
   void dotInPlace(Value index, int64_t begin, int64_t end, Values &products);
 
-  /// Codes of chunks [begin, end) of a step as bytes.
-  Values decode(Value index, int64_t begin, int64_t end);
+  /// Units of planes that were loaded already.
+  using UnitCache = std::map<std::pair<unsigned, int64_t>, Value>;
+  /// Codes of a chunk of a step as bytes.
+  Value decodeChunk(UnitCache &units, Value index, int64_t chunk);
 
   void dotDecoded(Value index, int64_t begin, int64_t end, Values &products);
 
@@ -148,10 +153,12 @@ private:
 
   /// Columns that are decoded at a time: whole groups and steps.
   int64_t getDecodedColumns() const;
+  /// Rows of x that a decoded block serves; more where products cost less.
+  int64_t getServedRows() const { return b.target.amx ? 256 : 64; }
   /// Rows of x that are multiplied at a time.
-  int64_t getDecodedRows() const { return k.avx512 ? 4 : 1; }
+  int64_t getDecodedRows() const;
 
-  void makeScratch(bool decodes);
+  void makeScratch();
 
   void emitDecoded();
 
@@ -164,7 +171,12 @@ private:
   void multiply(Value first, Value place, int64_t count, Value index,
                 Value part, int64_t size);
 
-  /// `count` decoded chunks from `first` on with the inputs from byte `at` on.
+  /// The same for up to 64 rows in tile registers.
+  void multiplyTiles(Value first, Value place, int64_t count, Value index,
+                     Value part, int64_t size);
+
+  /// Adds the products of rows of x, whose codes start at byte `at`, with
+  /// `count` chunks of the decoded block from number `first` on.
   Values dotDecodedChunks(llvm::ArrayRef<Value> rows, Value at, Value first,
                           int64_t count, Values totals);
 
@@ -178,8 +190,15 @@ private:
   static constexpr int64_t kAhead = 2048;
   /// Columns of 16 rows whose bytes leave room in the first cache.
   static constexpr int64_t kDecodedColumns = 1024;
-  /// Rows of x that a decoded block serves.
-  static constexpr int64_t kRows = 64;
+  /// Rows of x from which on blocks are decoded, with AVX-512.
+  static constexpr int64_t kLeastDecoded = 16;
+  /// Rows of x that are multiplied in tile registers at a time, at most and at
+  /// least.
+  static constexpr int64_t kTiledRows = 64, kLeastTiledRows = 4;
+  /// Columns of a vector of the decoded block, and vectors of a chunk.
+  static constexpr int64_t kQuarter = 4;
+  /// Vectors of a decoded block that are multiplied at once.
+  static constexpr int64_t kDecodedRun = 8;
 
   KernelBuilder &k;
   IntegerBuilder b;
@@ -188,14 +207,16 @@ private:
   CodeLayout layout;
   ActivationLayout record;
   int64_t step;  ///< Columns that are emitted at once.
-  Value sums;    ///< [rows, tiles, 16]
-  Value decoded; ///< [columns / 16, tiles, 16]
-  Value groups;  ///< [groups, tiles, scale zero sum, 16]
+  Value sums;    ///< [rows, tiles or 1, 16]
+  Value decoded; ///< [columns / 4, 16]
+  Value tileSums; ///< [64, 16]: those of a group, from tile registers.
+  Value groups;  ///< [groups, scale zero sum, 16]
   Value block, column, storeMask, padMask;
   Value bias, scale, zero, sum; ///< For 16 rows of W.
   Value firstRow, base;
   int64_t rowCount = 0, copies = 1;
   bool inPlace = false;
+  bool decodes = false; ///< There are many rows of x.
   /// Number of the sum whose value is to be shifted left by the key.
   std::map<int64_t, int64_t> places;
 };

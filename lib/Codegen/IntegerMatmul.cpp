@@ -12,12 +12,13 @@
 // (ABQ-LLM, AAAI 2025). The quantizer of x and the packer of W give the sums of
 // codes. A work item is a block of 16 rows of W, four tiles as they lie in
 // memory. Products are added up in vectors that hold four partial sums for each
-// row of a tile; those of a block are added to 16 results at its end.
+// row of a tile; those of four tiles are added up to 16 results, at the end of
+// each group where there are any.
 //
-// There are three ways to the partial sums. Few rows of x: codes are decoded in
-// registers, and up to four rows of x share them. Many rows: blocks of W are
-// decoded to bytes in the first cache and serve 64 rows of x, four at a time.
-// Planes of bits: `and` and counted ones, for any number of rows.
+// There are three ways to the sums. Few rows of x: codes are decoded in
+// registers, and up to eight rows of x share them. Many rows: blocks of W are
+// decoded to bytes in the first cache (IntegerDecoded.cpp). Planes of bits:
+// `and` and counted ones, for any number of rows.
 //
 //===----------------------------------------------------------------------===//
 
@@ -33,10 +34,10 @@ using namespace ganq;
 using Values = KernelBuilder::Values;
 
 void IntegerMatmul::emit(Value lo, Value hi) {
-  bool decodes = !p.planes && (p.m < 0 || p.m >= (k.avx512 ? 8 : 2));
-  makeScratch(decodes);
-  k.loop(lo, hi, 1, [&](Value block) {
-    beginBlock(block);
+  decodes = !p.planes && (p.m < 0 || p.m >= (k.avx512 ? kLeastDecoded : 2));
+  makeScratch();
+  k.loop(lo, hi, 1, [&](Value index) {
+    beginBlock(index);
     if (decodes)
       emitDecoded();
     else
@@ -62,11 +63,12 @@ void IntegerMatmul::beginBlock(Value index) {
                                            k.sub(k.index(padded), column));
   bias = in.bias ? k.loadVector(in.bias, column, storeMask) : Value();
   if (p.group)
-    return;
+    return loadGroups();
   scale = k.loadVector(flat(in.scale), column, padMask);
   zero = b.loadIntegers(flat(in.zero), column, padMask);
-  Value sums = b.loadIntegers(flat(in.sum), column, padMask);
-  sum = b.subi(sums, b.muli(zero, k.splatInt(static_cast<int32_t>(p.columns))));
+  Value codes = b.loadIntegers(flat(in.sum), column, padMask);
+  sum =
+      b.subi(codes, b.muli(zero, k.splatInt(static_cast<int32_t>(p.columns))));
 }
 
 Value IntegerMatmul::flat(Value memref) {
@@ -80,11 +82,7 @@ Value IntegerMatmul::tileAt(Value number) {
   return tiles % kTiles ? k.min(tile, k.index(tiles - 1)) : tile;
 }
 
-void IntegerMatmul::finish(Value row, Value place) {
-  Values tiles;
-  for (int64_t t = 0; t < kTiles; ++t)
-    tiles.push_back(loadScratch(sums, {place, k.index(t)}));
-  Value total = b.addPartials(tiles);
+void IntegerMatmul::finish(Value row, Value total) {
   Value factor = k.splat(b.loadHeader(in.x, row, ActivationLayout::kScale));
   if (!p.group) {
     Value inputZero =
@@ -140,20 +138,62 @@ bool IntegerMatmul::hasLargeSums() const {
   return 2 * p.group * weight * input > int64_t(1) << 24;
 }
 
-IntegerMatmul::Group IntegerMatmul::loadGroup(Value tile, Value index,
-                                              int64_t size) {
-  auto loadRows = [&](Value memref) {
-    Values rows;
-    for (int64_t r = 0; r < kRowTile; ++r)
-      rows.push_back(memref::LoadOp::create(
-          k.builder, k.loc, memref,
-          ValueRange{k.add(k.mul(tile, kRowTile), r), index}));
-    return rows;
+void IntegerMatmul::loadGroups() {
+  Value rows[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) {
+    int64_t row = decodes ? b.getTransposedRow(i) : i;
+    rows[i] =
+        k.add(k.mul(tileAt(k.index(row / kRowTile)), kRowTile), row % kRowTile);
+  }
+  // 16 groups of each row become 16 rows of each group. Zero points and narrow
+  // sums share a word on the way.
+  bool isNarrow =
+      cast<MemRefType>(in.sum.getType()).getElementTypeBitWidth() == 16;
+  auto loadPart = [&](Value first, int64_t count, int64_t last) {
+    Value mask = k.laneMask(count);
+    Values scales, zeros, codes;
+    for (Value row : rows) {
+      Values at{row, first}, next{k.add(row, kLanes), first};
+      scales.push_back(k.loadVector(in.scale, at, mask));
+      zeros.push_back(b.loadIntegers(in.zero, at, mask));
+      codes.push_back(b.loadIntegers(in.sum, at, mask));
+      for (Value memref : {in.scale, in.zero, in.sum})
+        k.prefetch(memref, next);
+      if (isNarrow)
+        codes.back() =
+            b.ori(codes.back(), b.shift(zeros.back(), 16, /*isSigned=*/false));
+    }
+    scales = b.transpose(scales);
+    codes = b.transpose(codes);
+    if (!isNarrow)
+      zeros = b.transpose(zeros);
+    for (int64_t i = 0; i < count; ++i) {
+      Value zeroPoint =
+          isNarrow ? b.shift(codes[i], -16, /*isSigned=*/false) : zeros[i];
+      Value code = isNarrow ? b.andi(codes[i], k.splatInt(0xffff)) : codes[i];
+      int64_t size = i == count - 1 ? last : p.group;
+      code = b.subi(code,
+                    b.muli(zeroPoint, k.splatInt(static_cast<int32_t>(size))));
+      Value parts[] = {scales[i], b.toFloat(zeroPoint), b.toFloat(code)};
+      for (int64_t part = 0; part < 3; ++part)
+        storeScratch(parts[part], groups, {k.add(first, i), k.index(part)});
+    }
   };
-  Value zeros = b.spread(loadRows(in.zero), /*repeat=*/false);
-  Value codes = b.spread(loadRows(in.sum), /*repeat=*/false);
-  return {b.spread(loadRows(in.scale), /*repeat=*/!hasLargeSums()), zeros,
-          k.subf(codes, k.mulf(zeros, k.splat(static_cast<float>(size))))};
+  int64_t full = p.columns / p.group / kLanes;
+  k.loop(k.index(0), k.index(full), 1, [&](Value number) {
+    loadPart(k.mul(number, kLanes), kLanes, p.group);
+  });
+  int64_t rest = record.getGroups() - full * kLanes;
+  if (rest)
+    loadPart(k.index(full * kLanes), rest,
+             p.columns % p.group ? p.columns % p.group : p.group);
+}
+
+IntegerMatmul::Group IntegerMatmul::groupAt(Value index) {
+  auto load = [&](int64_t part) {
+    return loadScratch(groups, {index, k.index(part)});
+  };
+  return {load(0), load(1), load(2)};
 }
 
 Value IntegerMatmul::closeGroup(const Group &group, Value index, Value row,
@@ -162,11 +202,9 @@ Value IntegerMatmul::closeGroup(const Group &group, Value index, Value row,
       k.splat(b.loadHeader(in.x, row, k.add(index, ActivationLayout::kSums)));
   Value exact;
   if (hasLargeSums()) {
-    // The terms cancel each other in integers before one rounding; the scale
-    // is zero in all places but the first of each row.
-    exact = b.addWithinRows(products);
-    exact =
-        b.subi(exact, b.muli(b.toInteger(group.zero), b.toInteger(inputSum)));
+    // The terms cancel each other in integers before one rounding.
+    exact = b.subi(products,
+                   b.muli(b.toInteger(group.zero), b.toInteger(inputSum)));
     exact =
         b.subi(exact, b.muli(b.toInteger(group.sum), b.toInteger(inputZero)));
     exact = b.toFloat(exact);
@@ -185,20 +223,32 @@ Value IntegerMatmul::closeGroup(const Group &group, Value index, Value row,
 int64_t IntegerMatmul::getRowBlock() const {
   if (!k.avx512)
     return 1;
-  return p.planes ? std::clamp<int64_t>(12 / getPlaneSums(), 1, 4) : 4;
+  if (p.planes)
+    return std::clamp<int64_t>(12 / getPlaneSums(), 1, 4);
+  return p.group ? 4 : 8;
 }
 
 void IntegerMatmul::emitRows(Value row, int64_t count) {
   firstRow = row;
   rowCount = count;
   prepareSums();
+  if (p.group) {
+    for (auto [i, total] : llvm::enumerate(emitGroups()))
+      finish(k.add(row, static_cast<int64_t>(i)), total);
+    return;
+  }
   k.loop(k.index(0), k.index(kTiles), 1, [&](Value number) {
-    Values totals = emitTile(tileAt(number));
+    base = k.mul(tileAt(number), layout.getTileBytes());
+    Values products = overColumns(k.index(0), p.columns, zeroSums());
     for (int64_t i = 0; i < count; ++i)
-      storeScratch(totals[i], sums, {k.index(i), number});
+      storeScratch(combine(products, i), sums, {k.index(i), number});
   });
-  for (int64_t i = 0; i < count; ++i)
-    finish(k.add(row, i), k.index(i));
+  for (int64_t i = 0; i < count; ++i) {
+    Values tiles;
+    for (int64_t t = 0; t < kTiles; ++t)
+      tiles.push_back(loadScratch(sums, {k.index(i), k.index(t)}));
+    finish(k.add(row, i), b.addPartials(tiles));
+  }
 }
 
 void IntegerMatmul::prepareSums() {
@@ -209,7 +259,9 @@ void IntegerMatmul::prepareSums() {
     copies = 1;
     return;
   }
-  inPlace = b.target.vnni && rowCount == 1;
+  // Shifting many sums of each group would cost more than shifting weights.
+  inPlace = b.target.vnni && rowCount == 1 &&
+            (!p.group || layout.getPlanes().front().width >= 4);
   if (inPlace) {
     std::map<int64_t, int64_t> used;
     for (const CodeLayout::Plane &plane : layout.getPlanes())
@@ -240,50 +292,50 @@ Value IntegerMatmul::combine(ValueRange products, int64_t i) {
   return total;
 }
 
-Values IntegerMatmul::emitTile(Value tile) {
-  base = k.mul(tile, layout.getTileBytes());
-  if (!p.group) {
-    Values products = overColumns(k.index(0), p.columns, zeroSums());
-    Values totals;
-    for (int64_t i = 0; i < rowCount; ++i)
-      totals.push_back(combine(products, i));
-    return totals;
-  }
+Values IntegerMatmul::emitGroups() {
   Values inputZeros;
   for (int64_t i = 0; i < rowCount; ++i)
     inputZeros.push_back(loadInputZero(k.add(firstRow, i)));
-  auto close = [&](Value index, int64_t size, ValueRange products,
-                   ValueRange totals) {
-    Group group = loadGroup(tile, index, size);
+  // Adds what `dot` finds in each of the four tiles.
+  auto addGroup = [&](Value index, ValueRange totals,
+                      function_ref<Values()> dot) {
+    SmallVector<Values> partials(rowCount);
+    for (int64_t t = 0; t < kTiles; ++t) {
+      base = k.mul(tileAt(k.index(t)), layout.getTileBytes());
+      Values products = dot();
+      for (int64_t i = 0; i < rowCount; ++i)
+        partials[i].push_back(combine(products, i));
+    }
+    Group group = groupAt(index);
     Values results;
     for (int64_t i = 0; i < rowCount; ++i)
       results.push_back(closeGroup(group, index, k.add(firstRow, i),
-                                   inputZeros[i], combine(products, i),
+                                   inputZeros[i], b.addPartials(partials[i]),
                                    totals[i]));
     return results;
   };
+  Values totals(rowCount, k.splat(0.0f));
   if (p.group % step == 0)
-    return inParts(p.group, Values(rowCount, zeroSum()),
-                   [&](Value index, int64_t size, ValueRange totals) {
-                     Values products = overColumns(k.mul(index, p.group / step),
-                                                   size, zeroSums());
-                     return close(index, size, products, totals);
-                   });
+    return inParts(
+        p.group, totals, [&](Value index, int64_t size, ValueRange carried) {
+          return addGroup(index, carried, [&] {
+            return overColumns(k.mul(index, p.group / step), size, zeroSums());
+          });
+        });
   // Groups are parts of a step.
-  return inParts(step, Values(rowCount, zeroSum()),
-                 [&](Value index, int64_t size, ValueRange carried) {
-                   Values totals(carried);
-                   for (int64_t at = 0; at < size; at += p.group) {
-                     int64_t part = std::min(p.group, size - at);
-                     Values products = dotStep(
-                         index, at / kLanes,
-                         llvm::divideCeil(at + part, kLanes), zeroSums());
-                     Value number =
-                         k.add(k.mul(index, step / p.group), at / p.group);
-                     totals = close(number, part, products, totals);
-                   }
-                   return totals;
-                 });
+  return inParts(
+      step, totals, [&](Value index, int64_t size, ValueRange carried) {
+        Values results(carried);
+        for (int64_t at = 0; at < size; at += p.group) {
+          int64_t end = std::min(at + p.group, size);
+          results = addGroup(
+              k.add(k.mul(index, step / p.group), at / p.group), results, [&] {
+                return dotStep(index, at / kLanes,
+                               llvm::divideCeil(end, kLanes), zeroSums());
+              });
+        }
+        return results;
+      });
 }
 
 Values
@@ -316,12 +368,27 @@ Values IntegerMatmul::overColumns(Value first, int64_t size, Values values) {
 }
 
 Value IntegerMatmul::loadUnit(const CodeLayout::Plane &plane, Value index,
-                              int64_t unit) {
+                              int64_t unit, int64_t chunk) {
+  constexpr int64_t kUnitBytes = kRowTile * kLanes;
   int64_t perStep = step / plane.columnsPerUnit();
-  Value at = k.add(k.add(base, k.mul(index, perStep * kRowTile * kLanes)),
-                   plane.offset + unit * kRowTile * kLanes);
-  k.prefetch(in.codes, k.add(at, kAhead));
-  return b.loadWords(in.codes, at);
+  Value place = k.mul(index, perStep * kUnitBytes);
+  Value at = k.add(k.add(base, place), plane.offset + unit * kUnitBytes);
+  Value word = b.loadWords(in.codes, at);
+  if (chunk * kLanes % plane.columnsPerUnit())
+    return word; // A group within a unit, which was asked for before.
+  // Planes, and tiles whose groups are closed together, are read side by side:
+  // behind the end of a plane comes that of the next tile or block.
+  int64_t tiles = p.group || decodes ? kTiles : 1;
+  int64_t bytes = plane.units * kUnitBytes, tile = layout.getTileBytes(),
+          ahead = llvm::alignTo(kAhead / tiles * bytes / tile, kUnitBytes);
+  Value next = k.add(at, ahead);
+  if (bytes < tiles * tile)
+    next = k.add(next, arith::SelectOp::create(
+                           k.builder, k.loc,
+                           k.less(k.add(place, ahead), k.index(bytes)),
+                           k.index(0), k.index(tiles * tile - bytes)));
+  k.prefetch(in.codes, next);
+  return word;
 }
 
 Values IntegerMatmul::dotStep(Value index, int64_t begin, int64_t end,
@@ -351,7 +418,7 @@ void IntegerMatmul::dotInPlace(Value index, int64_t begin, int64_t end,
     int64_t chunks = plane.columnsPerUnit() / kLanes;
     for (int64_t chunk = begin; chunk < end;) {
       int64_t unit = chunk / chunks;
-      Value word = loadUnit(plane, index, unit);
+      Value word = loadUnit(plane, index, unit, chunk);
       for (; chunk < end && chunk / chunks == unit; ++chunk) {
         int64_t at = chunk % chunks * plane.width;
         Value codes = plane.width == 8
@@ -359,37 +426,37 @@ void IntegerMatmul::dotInPlace(Value index, int64_t begin, int64_t end,
                           : b.andi(word, b.splatByte(static_cast<uint8_t>(
                                              ((1 << plane.width) - 1) << at)));
         int64_t number = places[static_cast<int64_t>(plane.shift) - at];
-        Value &sum = products[number * copies + unit % copies];
-        sum = b.dot(sum, codes, inputs[chunk]);
+        Value &product = products[number * copies + unit % copies];
+        product = b.dot(product, codes, inputs[chunk]);
       }
     }
   }
 }
 
-Values IntegerMatmul::decode(Value index, int64_t begin, int64_t end) {
-  Values codes(end);
+Value IntegerMatmul::decodeChunk(UnitCache &units, Value index, int64_t chunk) {
+  Value codes;
   for (const CodeLayout::Plane &plane : layout.getPlanes()) {
     int64_t chunks = plane.columnsPerUnit() / kLanes;
-    for (int64_t chunk = begin; chunk < end;) {
-      int64_t unit = chunk / chunks;
-      Value word = loadUnit(plane, index, unit);
-      for (; chunk < end && chunk / chunks == unit; ++chunk) {
-        int64_t move =
-            static_cast<int64_t>(plane.shift) - chunk % chunks * plane.width;
-        Value part = b.shift(word, move, /*isSigned=*/false);
-        if (plane.width < 8)
-          part = b.andi(part, b.splatByte(static_cast<uint8_t>(
-                                  ((1 << plane.width) - 1) << plane.shift)));
-        codes[chunk] = codes[chunk] ? b.ori(codes[chunk], part) : part;
-      }
-    }
+    Value &word = units[{plane.shift, chunk / chunks}];
+    if (!word)
+      word = loadUnit(plane, index, chunk / chunks, chunk);
+    int64_t move =
+        static_cast<int64_t>(plane.shift) - chunk % chunks * plane.width;
+    Value part = b.shift(word, move, /*isSigned=*/false);
+    if (plane.width < 8)
+      part = b.andi(part, b.splatByte(static_cast<uint8_t>(
+                              ((1 << plane.width) - 1) << plane.shift)));
+    codes = codes ? b.ori(codes, part) : part;
   }
   return codes;
 }
 
 void IntegerMatmul::dotDecoded(Value index, int64_t begin, int64_t end,
                                Values &products) {
-  Values codes = decode(index, begin, end);
+  UnitCache units;
+  Values codes(end);
+  for (int64_t chunk = begin; chunk < end; ++chunk)
+    codes[chunk] = decodeChunk(units, index, chunk);
   for (int64_t i = 0; i < rowCount; ++i)
     for (int64_t copy = 0; copy < copies; ++copy) {
       Values weights, inputs;
@@ -397,8 +464,8 @@ void IntegerMatmul::dotDecoded(Value index, int64_t begin, int64_t end,
         weights.push_back(codes[chunk]);
         inputs.push_back(inputsAt(k.add(firstRow, i), index, chunk));
       }
-      Value &sum = products[i * copies + copy];
-      sum = b.dot(sum, weights, inputs);
+      Value &product = products[i * copies + copy];
+      product = b.dot(product, weights, inputs);
     }
 }
 
@@ -408,7 +475,8 @@ void IntegerMatmul::countStep(Value index, int64_t end, Values &products) {
     int64_t units = llvm::divideCeil(end * kLanes, plane.columnsPerUnit());
     int64_t unitBytes = p.activation * kLanes;
     for (int64_t unit = 0; unit < units; ++unit) {
-      Value word = loadUnit(plane, index, unit);
+      Value word =
+          loadUnit(plane, index, unit, unit * plane.columnsPerUnit() / kLanes);
       Value at = k.add(k.mul(index, perStep * unitBytes),
                        record.getPlaneOffset(number) + unit * unitBytes);
       for (unsigned bit = 0; bit < plane.width; ++bit) {
@@ -423,8 +491,8 @@ void IntegerMatmul::countStep(Value index, int64_t end, Values &products) {
           for (unsigned a = 0; a < p.activation; ++a) {
             Value input =
                 b.loadInputs(in.x, k.add(firstRow, i), k.add(at, a * kLanes));
-            Value &sum = products[i * getSumCount() + plane.shift + bit + a];
-            sum = b.addi(sum, b.countOnes(b.andi(ones, input)));
+            Value &count = products[i * getSumCount() + plane.shift + bit + a];
+            count = b.addi(count, b.countOnes(b.andi(ones, input)));
           }
       }
     }

@@ -4,8 +4,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Two passes over a row: its range, then its codes. K is static, so the columns
-// after the last full vector are masked by constants.
+// A row is read for its range, for the sums of its codes and their bytes, and,
+// where planes are wanted instead of bytes, once more for each plane of the
+// weight. K is static, so the columns after the last full vector are masked by
+// constants.
 //
 //===----------------------------------------------------------------------===//
 
@@ -36,8 +38,8 @@ public:
         layout(bits, columns, group, planeBits),
         greatest(static_cast<float>((1 << bits) - 1)) {}
 
-  void emit(Value row) {
-    this->row = row;
+  void emit(Value index) {
+    row = index;
     findRange();
     int64_t full = columns / group;
     k.loop(k.index(0), k.index(full), 1,
