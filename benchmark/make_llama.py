@@ -21,6 +21,8 @@ from onnx import TensorProto, helper
 class Writer:
     """Collects nodes, and weights in an external file."""
 
+    opsets = []  # beside ONNX's own
+
     def __init__(self, path, seed):
         self.nodes, self.initializers = [], []
         self.data_name = os.path.basename(path) + ".data"
@@ -39,10 +41,6 @@ class Writer:
         return name
 
     def weight(self, name, shape, scale):
-        tensor = TensorProto(
-            name=name, data_type=TensorProto.FLOAT, dims=shape,
-            data_location=TensorProto.EXTERNAL,
-        )
         offset = self.data.tell()
         remaining = int(np.prod(shape))
         while remaining:
@@ -50,6 +48,20 @@ class Writer:
             block = self.random.standard_normal(count, dtype=np.float32)
             self.data.write((block * np.float32(scale)).tobytes())
             remaining -= count
+        return self.written(name, TensorProto.FLOAT, shape, offset)
+
+    def array(self, name, value):
+        """A weight of the values of an array."""
+        offset = self.data.tell()
+        self.data.write(np.ascontiguousarray(value).tobytes())
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        return self.written(name, kind, value.shape, offset)
+
+    def written(self, name, kind, shape, offset):
+        """Declares what lies in the external file from `offset` to its end."""
+        tensor = TensorProto(
+            name=name, data_type=kind, dims=shape, data_location=TensorProto.EXTERNAL
+        )
         for key, value in (
             ("location", self.data_name),
             ("offset", str(offset)),
@@ -59,9 +71,9 @@ class Writer:
         self.initializers.append(tensor)
         return name
 
-    def matmul(self, name, x, inputs, outputs):
+    def matmul(self, name, x, inputs, outputs, output=None):
         weight = self.weight(name + ".weight", [inputs, outputs], inputs**-0.5)
-        return self.node("MatMul", [x, weight], name + "/MatMul")
+        return self.node("MatMul", [x, weight], output or name + "/MatMul")
 
     def rms_norm(self, name, x, size):
         weight = self.constant(name + ".weight", np.ones(size), np.float32)
@@ -106,7 +118,7 @@ class Writer:
         wide = self.node("Unsqueeze", [x, "axis2"], name + "/Unsqueeze")
         target = self.node(
             "Concat",
-            ["batch1", f"kv_groups", "sequence1", "head1"],
+            ["batch1", "kv_groups", "total1" if args.cache else "sequence1", "head1"],
             name + "/Target", axis=0,
         )
         wide = self.node("Expand", [wide, target], name + "/Expand")
@@ -114,10 +126,25 @@ class Writer:
         return self.node("Reshape", [wide, shape], name + "/Repeat")
 
 
-def build(args, path):
+def build(args, path, writer=Writer):
     head = args.hidden // args.heads
-    w = Writer(path, args.seed)
+    w = writer(path, args.seed)
+    inputs = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "seq"])]
+    outputs = [
+        helper.make_tensor_value_info(
+            "logits", TensorProto.FLOAT, ["batch", "seq", args.vocabulary]
+        )
+    ]
     f32 = np.float32
+
+    def cached(layer, part, x):
+        """Appends keys or values to those of earlier tokens."""
+        names = [f"{when}.{layer}.{part}" for when in ("past", "present")]
+        for name, tensors in zip(names, (inputs, outputs)):
+            sizes = ["batch", args.kv_heads, name.split(".")[0], head]
+            tensors.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes))
+        return w.node("Concat", [names[0], x], names[1], axis=2)
+
     w.constant("two", 2.0, f32)
     w.constant("one", 1.0, f32)
     w.constant("epsilon", 1e-5, f32)
@@ -139,11 +166,16 @@ def build(args, path):
     angles = np.concatenate([angles, angles], 1)
     w.constant("cos_table", np.cos(angles), f32)
     w.constant("sin_table", np.sin(angles), f32)
-    w.node("Slice", ["cos_table", "zero1", "sequence1", "zero1"], "cos")
-    w.node("Slice", ["sin_table", "zero1", "sequence1", "zero1"], "sin")
+    begin, end = "zero1", "sequence1"
+    if args.cache:
+        w.node("Shape", ["past.0.key"], "past_shape")
+        begin = w.node("Slice", ["past_shape", "axis2", "axis3"], "past1")
+        end = w.node("Add", [begin, "sequence1"], "total1")
+    w.node("Slice", ["cos_table", begin, end, "zero1"], "cos")
+    w.node("Slice", ["sin_table", begin, end, "zero1"], "sin")
     w.constant("mask_table", np.triu(np.full((args.context,) * 2, -1e9), 1), f32)
-    w.node("Slice", ["mask_table", "zero1", "sequence1", "zero1"], "mask_rows")
-    w.node("Slice", ["mask_rows", "zero1", "sequence1", "one1"], "mask")
+    w.node("Slice", ["mask_table", begin, end, "zero1"], "mask_rows")
+    w.node("Slice", ["mask_rows", "zero1", end, "one1"], "mask")
 
     embedding = w.weight("embed_tokens.weight", [args.vocabulary, args.hidden], 1.0)
     x = w.node("Gather", [embedding, "input_ids"], "embed")
@@ -163,6 +195,8 @@ def build(args, path):
             for part, size in (("q", args.hidden), ("k", kv), ("v", kv))
         )
         q, k = w.rope(attention + ".q", q), w.rope(attention + ".k", k)
+        if args.cache:
+            k, v = (cached(layer, part, x) for part, x in (("key", k), ("value", v)))
         k = w.repeat(attention + ".k", k, args, head)
         v = w.repeat(attention + ".v", v, args, head)
         keys = w.node("Transpose", [k], attention + "/Keys", perm=[0, 1, 3, 2])
@@ -184,33 +218,29 @@ def build(args, path):
         down = w.matmul(name + ".mlp.down_proj", hidden, args.intermediate, args.hidden)
         x = w.node("Add", [x, down], name + "/Residual2")
     x = w.rms_norm("norm", x, args.hidden)
-    head_weight = w.weight(
-        "lm_head.weight", [args.hidden, args.vocabulary], args.hidden**-0.5
-    )
-    w.node("MatMul", [x, head_weight], "logits")
+    w.matmul("lm_head", x, args.hidden, args.vocabulary, output="logits")
     w.data.close()
 
     graph = helper.make_graph(
         w.nodes,
         "llama",
-        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "seq"])],
-        [
-            helper.make_tensor_value_info(
-                "logits", TensorProto.FLOAT, ["batch", "seq", args.vocabulary]
-            )
-        ],
+        inputs,
+        outputs,
         w.initializers,
     )
     model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
+        graph,
+        opset_imports=[helper.make_opsetid("", 17), *w.opsets],
+        ir_version=8,
         producer_name="ganq benchmark",
     )
     os.replace(path + ".data.tmp", path + ".data")
     onnx.save(model, path + ".tmp")
     os.replace(path + ".tmp", path)
+    return w
 
 
-def main():
+def parse(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -223,10 +253,18 @@ def main():
     parser.add_argument("--vocabulary", type=int, default=32000)
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    parser.add_argument(
+        "--cache", action="store_true", help="inputs past.N.* and outputs present.N.*: keys, values"
+    )
+    args = parser.parse_args(arguments)
     if args.hidden % args.heads or args.heads % args.kv_heads:
         parser.error("expected heads to divide hidden, and kv-heads to divide heads")
     os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
+    return args
+
+
+def main():
+    args = parse()
     build(args, args.output)
 
 

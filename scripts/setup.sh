@@ -21,7 +21,7 @@ GANQ_PACKAGES=(
   clang-format-22 clang-tidy-22 g++ ccache cmake ninja-build
   libonnx-dev libonnx-testdata libprotobuf-dev protobuf-compiler
   libopenblas-dev liblapacke-dev nlohmann-json3-dev
-  libgtest-dev libgmock-dev libbenchmark-dev
+  libgtest-dev libgmock-dev libbenchmark-dev valgrind
   python3 python3-venv libzstd-dev zlib1g-dev git
 )
 
