@@ -33,6 +33,7 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -152,9 +153,11 @@ struct Matrix {
                1} {}
 };
 
-/// Reads `streams` parts of a range side by side.
+/// Reads `streams` parts of a range side by side, and asks for the lines that
+/// lie `ahead` bytes behind them.
 __attribute__((target_clones("avx512f", "avx2", "default"))) static void
-readRange(const char *data, size_t bytes, int streams, uint64_t *result) {
+readRange(const char *data, size_t bytes, int streams, int ahead,
+          uint64_t *result) {
   typedef uint64_t Line __attribute__((vector_size(64)));
   Line sums[8] = {};
   size_t part = bytes / static_cast<size_t>(streams) / 512 * 512;
@@ -163,6 +166,8 @@ readRange(const char *data, size_t bytes, int streams, uint64_t *result) {
       const char *from = data + static_cast<size_t>(stream) * part + i;
       for (int j = 0; j < 8; ++j) {
         Line line;
+        if (ahead)
+          __builtin_prefetch(from + j * 64 + ahead);
         std::memcpy(&line, from + j * 64, 64);
         sums[j] += line;
       }
@@ -329,22 +334,25 @@ private:
 
 struct ReadJob {
   const char *data;
-  int streams;
+  int streams, ahead;
   uint64_t result;
 };
 
 } // namespace
 
-/// Bytes per second that a pool reads with, by the number of streams.
-static double readSpeed(Store &store, ThreadPool &on, int streams) {
-  ReadJob job{store.data, streams, 0};
+/// Ways to read, streams and bytes ahead; which is best depends on the machine.
+static constexpr int kReads[][2] = {{1, 0}, {2, 0}, {4, 0}, {4, 1024}};
+
+/// Bytes per second that a pool reads with.
+static double readSpeed(Store &store, ThreadPool &on, const int (&way)[2]) {
+  ReadJob job{store.data, way[0], way[1], 0};
   auto pages = static_cast<int64_t>(store.size >> 12);
   double start = seconds();
   on.parallelFor(
       [](void *closure, int64_t lo, int64_t hi) {
         auto &job = *static_cast<ReadJob *>(closure);
         readRange(job.data + (lo << 12), static_cast<size_t>(hi - lo) << 12,
-                  job.streams, &job.result);
+                  job.streams, job.ahead, &job.result);
       },
       &job, pages);
   return static_cast<double>(store.size) / (seconds() - start);
@@ -353,8 +361,7 @@ static double readSpeed(Store &store, ThreadPool &on, int streams) {
 static ordered_json timeAll(Kernels &kernels, int rounds) {
   ThreadPool one(1);
   ThreadPool &all = ThreadPool::instance();
-  const int streams[] = {1, 2, 4};
-  std::vector<double> reads[2][3];
+  std::vector<double> reads[2][std::size(kReads)];
   std::vector<std::vector<double>> times[2];
   size_t count = kernels.list().size();
   for (int t = 0; t < 2; ++t)
@@ -362,16 +369,15 @@ static ordered_json timeAll(Kernels &kernels, int rounds) {
   for (int round = 0; round < rounds; ++round)
     for (int t = 0; t < 2; ++t) {
       ThreadPool &on = t ? all : one;
-      for (int s = 0; s < 3; ++s)
-        reads[t][s].push_back(
-            readSpeed(kernels.store("bytes"), on, streams[s]));
+      for (size_t s = 0; s < std::size(kReads); ++s)
+        reads[t][s].push_back(readSpeed(kernels.store("bytes"), on, kReads[s]));
       for (size_t i = 0; i < count; ++i)
         times[t][i].push_back(kernels.time(i, &on));
     }
   double bandwidth[2] = {};
   for (int t = 0; t < 2; ++t)
-    for (int s = 0; s < 3; ++s)
-      bandwidth[t] = std::max(bandwidth[t], median(reads[t][s]));
+    for (const std::vector<double> &speeds : reads[t])
+      bandwidth[t] = std::max(bandwidth[t], median(speeds));
   ordered_json result{{"threads", all.threads()},
                       {"read_bytes_per_second_1", bandwidth[0]},
                       {"read_bytes_per_second", bandwidth[1]},

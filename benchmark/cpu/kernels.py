@@ -39,10 +39,9 @@ def build(tools, folder, cpu, kernels):
         return json.load(file)
 
 
-def run(tools, folder, mode, *arguments, environment=None):
+def run(tools, folder, mode, *arguments, prefix=()):
     """kernel-run's JSON."""
     output = subprocess.check_output(
-        [os.path.join(tools, "kernel-run"), folder, mode, *map(str, arguments)],
-        env=environment,
+        [*prefix, os.path.join(tools, "kernel-run"), folder, mode, *map(str, arguments)]
     )
     return json.loads(output)

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tarfile
 
+from packages import need
+
 # Tensor type: llama-quantize's name of the file type that defaults to it.
 FORMATS = {
     "IQ4_NL": "IQ4_NL",
@@ -21,6 +23,8 @@ FORMATS = {
 
 PACKAGE = "llama-cpp-python==0.3.36"
 CMAKE = [
+    # g++ 12 breaks its AMX code: only eight bytes of ldtilecfg's operand are kept.
+    "-DCMAKE_C_COMPILER=clang-22", "-DCMAKE_CXX_COMPILER=clang++-22",
     "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DBUILD_SHARED_LIBS=OFF",
     "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_SERVER=OFF",
     "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF",
@@ -34,7 +38,7 @@ def say(text):
 def build(work, jobs):
     """Builds llama-bench and llama-quantize once; returns their folder."""
     tree = os.path.join(work, "llama.cpp")
-    binaries = os.path.join(tree, "build", "bin")
+    binaries = os.path.join(tree, "build-clang", "bin")
     if all(
         os.path.exists(os.path.join(binaries, name))
         for name in ("llama-bench", "llama-quantize")
@@ -57,29 +61,17 @@ def build(work, jobs):
         archive.extractall(tree, members, filter="data")
     source = os.path.join(tree, "vendor", "llama.cpp")
     subprocess.check_call(
-        ["cmake", "-S", source, "-B", os.path.join(tree, "build"), "-G", "Ninja", *CMAKE],
+        ["cmake", "-S", source, "-B", os.path.join(tree, "build-clang"), "-G", "Ninja", *CMAKE],
         stdout=sys.stderr,
     )
     subprocess.check_call(
         [
-            "nice", "ninja", "-C", os.path.join(tree, "build"), f"-j{jobs}",
+            "nice", "ninja", "-C", os.path.join(tree, "build-clang"), f"-j{jobs}",
             "llama-bench", "llama-quantize",
         ],
         stdout=sys.stderr,
     )  # fmt: skip
     return binaries
-
-
-def _gguf():
-    """The `gguf` package; installed into this Python's environment if missing."""
-    try:
-        import gguf
-    except ImportError:
-        subprocess.check_call(
-            [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "gguf"]
-        )
-        import gguf
-    return gguf
 
 
 def _layer_tensors(shape):
@@ -183,7 +175,7 @@ def model(binaries, work, shape, form):
     Only one layer is quantized and then repeated: with random weights all
     layers are alike, and the searching formats take minutes for a whole model.
     """
-    gguf = _gguf()
+    gguf = need("gguf", "gguf")
     path = os.path.join(work, f"llama-{shape['layers']}-{form}.gguf")
     if not os.path.exists(path):
         one = os.path.join(work, "llama-layer-F16.gguf")
@@ -214,11 +206,11 @@ def model(binaries, work, shape, form):
     return path, size * 8 / block
 
 
-def bench(binaries, path, threads, prompts, decode):
+def bench(binaries, path, threads, prompts, decode, prefix=()):
     """Tokens per second of one run: decoding, and prefill by prompt length."""
     output = subprocess.check_output(
         [
-            os.path.join(binaries, "llama-bench"), "-m", path, "-t", str(threads),
+            *prefix, os.path.join(binaries, "llama-bench"), "-m", path, "-t", str(threads),
             "-p", ",".join(map(str, prompts)), "-n", str(decode), "-r", "1", "-o", "json",
         ],
         stderr=subprocess.DEVNULL,

@@ -97,7 +97,7 @@ def bench(path, threads, decoded, prompts):
     for length in prompts:
         start = time.perf_counter()
         feed([i * 7919 % 1000 + 1 for i in range(length)], empty)
-        result["prefill"][length] = length / (time.perf_counter() - start)
+        result["prefill"][str(length)] = length / (time.perf_counter() - start)
     past = feed([1], empty)
     start = time.perf_counter()
     for i in range(decoded):
