@@ -38,33 +38,47 @@ def quantize(matrix, block):
     return node, [arrays[name] for name in node.input[1:]]
 
 
-def make_model(path, shape, block, accuracy_level):
+def make_model(path, shape, block):
     """The model of make_llama.py with its products quantized and a cache.
 
-    Weights of one shape are quantized once: they are random, and all layers
-    get bytes of their own.
+    Weights of one shape are quantized once, and every product gets codes of its
+    own: ONNX Runtime keeps equal constants once, and would read them from a
+    cache.
     """
 
     class Writer(make_llama.Writer):
         opsets = [helper.make_opsetid("com.microsoft", 1)]
         known = {}
-        weights = weight_bytes = 0
+        products = weights = weight_bytes = 0
 
         def matmul(self, name, x, inputs, outputs, output=None):
             if (inputs, outputs) not in self.known:
                 matrix = self.random.standard_normal((inputs, outputs), dtype=np.float32)
                 self.known[inputs, outputs] = quantize(matrix * np.float32(inputs**-0.5), block)
             node, arrays = self.known[inputs, outputs]
+            self.products += 1
+            arrays = [arrays[0] ^ np.uint8(self.products % 256), *arrays[1:]]
             names = [self.array(f"{name}.weight.{i}", a) for i, a in enumerate(arrays)]
             self.weight_bytes += sum(a.nbytes for a in arrays)
             self.weights += inputs * outputs
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            attributes.update(domain="com.microsoft", accuracy_level=accuracy_level)
+            attributes["domain"] = "com.microsoft"
             return self.node("MatMulNBits", [x, *names], output or name + "/MatMul", **attributes)
 
     options = [f"--{key.replace('_', '-')}={value}" for key, value in shape.items()]
     writer = make_llama.build(make_llama.parse([path, "--cache", *options]), path, Writer)
     return writer.weight_bytes * 8 / writer.weights
+
+
+def set_accuracy_level(path, target, level):
+    """Writes a model with the level of all products changed; it shares the weights' file."""
+    model = onnx.load(path, load_external_data=False)
+    for node in model.graph.node:
+        if node.op_type == "MatMulNBits":
+            kept = [each for each in node.attribute if each.name != "accuracy_level"]
+            del node.attribute[:]
+            node.attribute.extend([*kept, helper.make_attribute("accuracy_level", level)])
+    onnx.save(model, target)
 
 
 def bench(path, threads, decoded, prompts):

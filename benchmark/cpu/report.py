@@ -4,6 +4,7 @@ PARAMETERS = 1.1e9
 # Bits: least fraction of read bandwidth in products of one row and decoding.
 FRACTIONS = {4: 0.85, 3: 0.70, 2: 0.60}
 DECODE_RATIO, PREFILL_RATIO, ORT_RATIO, COMPILE_SECONDS = 2.0, 1.5, 1.3, 60
+THREADS_RATIO = 1.8  # of two threads to one
 
 
 def bits_of(name):
@@ -37,7 +38,7 @@ def products(result):
             f"{each['bits_per_weight']:.2f}", f"{each['seconds'] * 1e6:.0f}",
             f"{each['bytes_per_second'] / 1e9:.1f}", f"{each['bandwidth_fraction']:.0%}",
             f"{each['multiplications_per_second'] / 1e9:.0f}",
-            f"{each['seconds_1'] / each['seconds']:.2f}",
+            f"{speedup(each):.2f}",
         )
         for each in result["kernels"]
     ]  # fmt: skip
@@ -74,6 +75,10 @@ def prompt_lengths(result):
     return []
 
 
+def speedup(product):
+    return product["seconds_1"] / product["seconds"]
+
+
 def best(models, score):
     return max(models, key=score, default=None)
 
@@ -92,6 +97,10 @@ def aims(result):
             shape = f"{each['n']}x{each['k']}"
             aim = FRACTIONS[bits_of(each["name"])]
             add(f"{each['name']} {shape} of bandwidth", each["bandwidth_fraction"], aim, percent)
+    if result.get("kernels") and result["threads"] == 2:
+        slowest = min(result["kernels"], key=speedup)
+        name = f"two threads to one, {slowest['name']} {slowest['m']}x{slowest['n']}x{slowest['k']}"
+        add(f"{name}, the least", speedup(slowest), THREADS_RATIO, ratio)
     ours, bandwidth = result.get("ganq", []), result.get("read_bytes_per_second")
     for each in ours:
         if bandwidth:
