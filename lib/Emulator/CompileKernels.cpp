@@ -176,10 +176,6 @@ static void retarget(Module &module, const CpuTarget &target,
     if (!target.features.empty())
       function.addFnAttr("target-features", join(target.features, ","));
   }
-  for (GlobalVariable &variable : module.globals())
-    if (!variable.isDeclaration() && variable.getName() != "ganq_simt_module" &&
-        !variable.hasLocalLinkage())
-      variable.setLinkage(GlobalValue::InternalLinkage);
 }
 
 static void optimize(Module &module, TargetMachine &machine, int level) {
@@ -228,47 +224,80 @@ static Error checkSymbols(ArrayRef<char> bytes) {
   return Error::success();
 }
 
-Expected<SmallVector<char, 0>>
-ganq::compileKernels(mlir::gpu::GPUModuleOp module,
-                     const EmulatorOptions &options) {
+/// Sets the target of the module and of its functions.
+static Expected<std::unique_ptr<TargetMachine>>
+prepare(Module &module, const EmulatorOptions &options) {
   Expected<CpuTarget> target = CpuTarget::get(options.cpu);
   if (!target)
     return target.takeError();
   auto machine = createMachine(*target, options.optLevel);
-  if (!machine)
-    return machine.takeError();
+  if (machine)
+    retarget(module, *target, **machine);
+  return machine;
+}
 
-  LLVMContext context;
-  Expected<KernelModule> kernels = translateKernels(module, context);
-  if (!kernels)
-    return kernels.takeError();
-  kernels->checked = options.check;
-  if (Error error = rewriteIntrinsics(*kernels))
-    return std::move(error);
-  retarget(*kernels->module, *target, **machine);
+static Error verify(Module &module) {
   std::string invalid;
   raw_string_ostream stream(invalid);
-  if (verifyModule(*kernels->module, &stream))
+  if (verifyModule(module, &stream))
     return makeError("expected valid LLVM IR, but got: " + invalid);
-  if (Error error = instrumentAccesses(*kernels))
-    return std::move(error);
-  addModuleTable(*kernels);
-  StripDebugInfo(*kernels->module);
-  while (!kernels->module->named_metadata_empty())
-    kernels->module->eraseNamedMetadata(
-        &*kernels->module->named_metadata_begin());
-  if (verifyModule(*kernels->module, &stream))
-    return makeError("expected valid LLVM IR, but got: " + invalid);
+  return Error::success();
+}
 
-  optimize(*kernels->module, **machine, options.optLevel);
+static Expected<SmallVector<char, 0>> emit(Module &module,
+                                           TargetMachine &machine, int level) {
+  if (Error error = verify(module))
+    return std::move(error);
+  optimize(module, machine, level);
   SmallVector<char, 0> object;
   raw_svector_ostream bytes(object);
   legacy::PassManager passes;
-  if ((*machine)->addPassesToEmitFile(passes, bytes, nullptr,
-                                      CodeGenFileType::ObjectFile))
+  if (machine.addPassesToEmitFile(passes, bytes, nullptr,
+                                  CodeGenFileType::ObjectFile))
     return makeError("expected LLVM to write x86-64 objects, but it cannot");
-  passes.run(*kernels->module);
-  if (Error error = checkSymbols(object))
+  passes.run(module);
+  return object;
+}
+
+Expected<SmallVector<char, 0>>
+ganq::compileForHost(Module &module, const EmulatorOptions &options) {
+  auto machine = prepare(module, options);
+  if (!machine)
+    return machine.takeError();
+  return emit(module, **machine, options.optLevel);
+}
+
+Expected<SmallVector<char, 0>>
+ganq::compileKernels(mlir::gpu::GPUModuleOp gpuModule,
+                     const EmulatorOptions &options) {
+  LLVMContext context;
+  Expected<KernelModule> kernels = translateKernels(gpuModule, context);
+  if (!kernels)
+    return kernels.takeError();
+  Module &module = *kernels->module;
+  kernels->checked = options.check;
+  if (Error error = rewriteIntrinsics(*kernels))
+    return std::move(error);
+  auto machine = prepare(module, options);
+  if (!machine)
+    return machine.takeError();
+  // The passes in between expect valid IR.
+  if (Error error = verify(module))
+    return std::move(error);
+  if (Error error = instrumentAccesses(*kernels))
+    return std::move(error);
+  addModuleTable(*kernels);
+  StripDebugInfo(module);
+  while (!module.named_metadata_empty())
+    module.eraseNamedMetadata(&*module.named_metadata_begin());
+  for (GlobalVariable &variable : module.globals())
+    if (!variable.isDeclaration() && variable.getName() != "ganq_simt_module" &&
+        !variable.hasLocalLinkage())
+      variable.setLinkage(GlobalValue::InternalLinkage);
+  auto object = emit(module, **machine, options.optLevel);
+  if (!object)
+    return object.takeError();
+  if (Error error = checkSymbols(*object))
     return std::move(error);
   return object;
 }

@@ -91,6 +91,10 @@ llvm::Error instrumentAccesses(KernelModule &kernels);
 /// Defines `ganq_simt_module`.
 void addModuleTable(KernelModule &kernels);
 
+/// Optimizes a module and generates code for `options.cpu`.
+llvm::Expected<llvm::SmallVector<char, 0>>
+compileForHost(llvm::Module &module, const EmulatorOptions &options);
+
 /// All of the steps, optimization and code generation.
 llvm::Expected<llvm::SmallVector<char, 0>>
 compileKernels(mlir::gpu::GPUModuleOp module, const EmulatorOptions &options);

@@ -30,6 +30,10 @@ using namespace llvm;
 static constexpr unsigned kSharedSpace = 3;
 
 static std::string toString(mlir::Location location) {
+  if (auto file = location->findInstanceOf<mlir::FileLineColLoc>())
+    return (file.getFilename().getValue() + ":" + Twine(file.getLine()) + ":" +
+            Twine(file.getColumn()))
+        .str();
   std::string text;
   raw_string_ostream stream(text);
   location.print(stream);

@@ -8,6 +8,7 @@
 #include "ganq/Codegen/Passes.h"
 #include "ganq/Conversion/Passes.h"
 #include "ganq/IR/GanqDialect.h"
+#include "ganq/Emulator/Passes.h"
 #include "ganq/Onnx/OnnxDialect.h"
 #include "ganq/Onnx/Passes.h"
 #include "ganq/Schemes/Passes.h"
@@ -153,4 +154,5 @@ void ganq::registerGanqPasses() {
   registerSchemesPasses();
   registerConversionPasses();
   registerGanqCodegen();
+  registerEmulatorPasses();
 }

@@ -172,10 +172,9 @@ void Block::run(uint64_t number) {
   uint32_t id[3] = {uint32_t(number % launch->grid[0]),
                     uint32_t(number / launch->grid[0] % launch->grid[1]),
                     uint32_t(number / launch->grid[0] / launch->grid[1])};
-  // What the switch pops: control words, six registers and where to go.
-  uint32_t controls[2] = {0, 0};
-  asm volatile("stmxcsr %0\n\tfnstcw %1"
-               : "=m"(controls[0]), "=m"(controls[1]));
+  // What the switch pops: a control word, six registers and where to go.
+  uint32_t control;
+  asm volatile("stmxcsr %0" : "=m"(control));
   for (uint32_t p = 0; p < numLanes; ++p) {
     Lane &lane = lanes[laneAt[p]];
     lane.position = p;
@@ -188,7 +187,7 @@ void Block::run(uint64_t number) {
                                   stackBytes - sysconf(_SC_PAGESIZE));
 #endif
     uint64_t *frame = reinterpret_cast<uint64_t *>(lane.stackHigh) - 8;
-    memcpy(frame, controls, sizeof(controls));
+    memcpy(frame, &control, sizeof(control));
     frame[1] = frame[2] = 0;                          // r15, r14
     frame[3] = reinterpret_cast<uint64_t>(&laneMain); // r13
     frame[4] = reinterpret_cast<uint64_t>(&lane);     // r12
@@ -260,8 +259,8 @@ void Block::suspend(Lane &lane) {
 
 void Block::yield(Lane &lane) {
   Lane *next = pickNext(lane.position);
-  if (next && next != &lane)
-    ganq_simt_switch(&lane.stackPointer, next->stackPointer);
+  if (next)
+    switchTo(lane, *next);
 }
 
 void Block::tick(Lane &lane, uint32_t place) {
@@ -333,6 +332,9 @@ uint32_t Block::barrier(Lane &lane, uint32_t place, uint32_t flags, uint32_t id,
                       : b.flags & GANQ_SIMT_BARRIER_AND ? b.all
                                                         : b.any;
     release(b);
+    // The first in the order goes on, not the last to arrive: else the order
+    // after a barrier would hardly differ from its reverse.
+    switchTo(lane, *pickNext(numLanes - 1));
     return result;
   }
   if (flags & GANQ_SIMT_BARRIER_ARRIVE)
@@ -401,20 +403,24 @@ void Block::warpOperation(Lane &lane, uint32_t place, const char *instruction,
   warp.arrived |= 1u << lane.laneid;
   lane.waits = Waits::InWarp;
   if (completes(lane))
-    complete(lane);
+    switchTo(lane, lanes[laneAt[complete(lane)]]);
   else
     suspend(lane);
 }
 
-/// Computes the lane's operation and wakes the members.
-void Block::complete(Lane &lane) {
+/// Computes the lane's operation and wakes the members. Returns the position of
+/// the first of them.
+uint32_t Block::complete(Lane &lane) {
   Warp &warp = *lane.warp;
   uint32_t members = lane.mask & warp.live;
   lane.function(warp, members);
   warp.arrived &= ~members;
+  uint32_t first = kMaxLanes;
   for (uint32_t bits = members; bits; bits &= bits - 1) {
     Lane &other = *warp.lanes[__builtin_ctz(bits)];
     other.waits = Waits::No;
     wake(other.position);
+    first = std::min(first, other.position);
   }
+  return first;
 }

@@ -15,6 +15,11 @@
 #include <string>
 #include <vector>
 
+extern "C" {
+void ganq_simt_switch(void **save, void *load);
+void ganq_simt_begin();
+}
+
 namespace ganq::simt {
 
 constexpr uint32_t kWarpLanes = 32;
@@ -157,9 +162,13 @@ private:
   void describe(char *text, size_t size, const std::vector<uint32_t> &) const;
   Lane *pickNext(uint32_t position);
   void suspend(Lane &lane);
+  void switchTo(Lane &lane, Lane &next) {
+    if (&next != &lane)
+      ganq_simt_switch(&lane.stackPointer, next.stackPointer);
+  }
   void release(Barrier &barrier);
   bool completes(Lane &lane);
-  void complete(Lane &lane);
+  uint32_t complete(Lane &lane);
   void wake(uint32_t position) {
     ready[position / 64] |= uint64_t(1) << (position % 64);
   }
@@ -185,10 +194,5 @@ private:
 };
 
 } // namespace ganq::simt
-
-extern "C" {
-void ganq_simt_switch(void **save, void *load);
-void ganq_simt_begin();
-}
 
 #endif // GANQ_EMULATOR_SRC_BLOCK_H
