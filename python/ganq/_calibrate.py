@@ -45,8 +45,11 @@ def calibrate(
     learning_rates=(5e-3, 1e-2, 1e-2, 1e-2),
     exclude=None,
     quantize_head=False,
+    inputs=None,
     device=None,
+    dry_run=False,
     progress=None,
+    on_note=None,
 ):
     """Learns how to round the weights of the ONNX file `model`, block by block, and writes `output`.
 
@@ -63,18 +66,25 @@ def calibrate(
     (default: up to 5 levels, unless weights are learned).
     weights: learn a change of each weight too, which is most of the gain at 2 and 3 bits; without it this
     is ABQ-LLM's own recipe, and the output is small.
-    epochs: passes over the tokens for each block (default: 5 if weights are learned, else 20; twice that
-    below 8 levels).
+    epochs: passes over the tokens for each block (default: chosen, with half the learning rates if that is
+    better, by trials that learn from 7/8 of the rows; the rest judges them).
     batch: rows of tokens of one step. seed: of their order.
     attention: weight of the loss of attention maps.
     learning_rates: of input scales and shifts, clipping, compensation, and weights (in units of their
     root mean square); they fall to 0 along half a cosine.
     exclude: regular expression of the keys of weights to leave alone.
     quantize_head: learn the output head as well.
+    inputs: {name: array or path of a .npy file} of the model's inputs that are no tokens, masks [batch,
+    length] (taken as ones), positions, segments (0) or caches (empty); with one row, or one for each row of
+    tokens.
     device: "cpu", "cuda" or another of PyTorch's names (default: "cuda" where there is one).
+    dry_run: return what is known before learning starts.
     progress: called with (block, blocks, epoch, epochs, loss).
+    on_note: called with lines of text: what the run needs, what trials found.
 
-    Returns a summary as a dict; its "scheme" is the compiler's name of the scheme. A run that was stopped
+    Returns a summary as a dict; its "scheme" is the compiler's name of the scheme, "needs" the bytes of
+    memory, of the device's memory and of the disk, "loss" each block's loss before and after, "trials"
+    the divergence that each led to, "chosen" the epochs and the factor of the learning rates. A run that was stopped
     goes on after its last complete block when it is started again with the same arguments; until it is
     complete, its tensors are in the folder `<output>.partial`.
     Raises GanqError for what cannot be read, computed or written.
@@ -97,6 +107,10 @@ class _Terminal:
     def __init__(self, stream):
         self.stream = stream if stream.isatty() else None
 
+    def note(self, text):
+        if self.stream:
+            print(f"\r{text:<60}", file=self.stream, flush=True)
+
     def __call__(self, block, blocks, epoch, epochs, loss):
         if self.stream:
             text = f"block {block + 1}/{blocks}  epoch {epoch + 1}/{epochs}  loss {loss:.5g}"
@@ -107,13 +121,22 @@ class _Terminal:
             print(f"\r{'':<60}\r", end="", file=self.stream, flush=True)
 
 
+def _split_input(text):
+    name, separator, path = text.partition("=")
+    if not (name and separator and path):
+        raise GanqError(f"expected --input NAME=FILE.npy, but got '{text}'")
+    return name, path
+
+
 def _run(args):
     options = vars(args).copy()
     as_json = options.pop("json")
     del options["command"], options["run"]
     terminal = _Terminal(sys.stderr)
     try:
-        summary = calibrate(options.pop("model"), options.pop("output"), progress=terminal, **options)
+        inputs = dict(_split_input(text) for text in options.pop("input"))
+        model, output = options.pop("model"), options.pop("output")
+        summary = calibrate(model, output, inputs=inputs, progress=terminal, on_note=terminal.note, **options)
     finally:
         terminal.close()
     print(json.dumps(summary, indent=2) if as_json else summary["scheme"])
@@ -151,13 +174,21 @@ def add_command(commands):
     command.add_argument(
         "--epochs",
         type=int,
-        help="passes over the tokens per block (5; 20 without --weights; twice that below 8 levels)",
+        help="passes over the tokens per block (chosen by trials on rows that are held out)",
     )
     command.add_argument("--batch", type=int, default=1, help="rows of tokens per step (1)")
     command.add_argument("--seed", type=int, default=0, help="of the order of the rows (0)")
     command.add_argument("--attention", type=float, default=0.01, help="weight of the attention loss (0.01)")
     command.add_argument("--exclude", help="weights to leave alone (regular expression)")
     command.add_argument("--quantize-head", action="store_true", help="learn the output head too")
+    command.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=FILE.npy",
+        help="an input of the model that is no tokens, mask, positions or cache",
+    )
     command.add_argument("--device", help="cpu, cuda, ... (cuda where there is one)")
+    command.add_argument("--dry-run", action="store_true", help="find out what it needs, and stop")
     command.add_argument("--json", action="store_true", help="print a summary as JSON")
     command.set_defaults(run=_run)

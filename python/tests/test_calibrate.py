@@ -1,6 +1,7 @@
 """Learned calibration: graphs, rounding, learning, files, the command."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -42,10 +43,11 @@ try:
     from onnx import TensorProto, helper, numpy_helper
     from safetensors import safe_open
 
-    from ganq._learn import quantize
+    from ganq._learn import choose, quantize
+    from ganq._learn import plan as plan_module
     from ganq._learn.calibrate import choose_keys
     from ganq._learn.graph import Graph
-    from ganq._learn.learn import Config, Runner, perplexity
+    from ganq._learn.learn import BlockLearner, Config, Runner, perplexity
     from ganq._learn.store import read_tensors
 except ImportError as error:
     pytest.skip(f"learned calibration cannot be tested: {error}", allow_module_level=True)
@@ -361,6 +363,273 @@ def test_a_stopped_run_goes_on(tiny, tokens, tmp_path):
     partial.write_text("no folder")
     with pytest.raises(ganq.GanqError, match="cannot write .*partial"):
         ganq.calibrate(tiny, resumed, tokens, **options)
+
+
+def test_trials_choose_how_long(tiny, tokens, tmp_path, monkeypatch):
+    monkeypatch.setattr(choose, "_LAST", {True: 10})
+    tokens, options, calls, notes = tokens[:3, :8], dict(bits=3, activation_bits=8), [], []
+
+    def stop(block, blocks, epoch, epochs, loss):
+        calls.append(epochs)
+        if (epochs, block) == (10, 1):
+            raise Stop
+
+    with pytest.raises(Stop):
+        ganq.calibrate(tiny, tmp_path / "c", tokens, progress=stop, **options)
+    assert calls == [5] * 10 + [10] * 11
+    summary = ganq.calibrate(tiny, tmp_path / "c", tokens, on_note=notes.append, **options)
+    trials = summary["trials"]
+    assert list(trials)[:3] == ["0x1", "5x1", "10x1"] and trials["5x1"] < 0.98 * trials["0x1"]
+    epochs, rate = summary["chosen"]
+    assert trials[f"{epochs}x{rate:g}"] <= min(trials.values()) / 0.98
+    assert any(f"divergence {trials['5x1']:.4g} on rows held out" in note for note in notes)
+    assert re.match(
+        r"2 blocks, 24 tokens, c.*; takes up to 0.*GiB of memory, 0.* GiB of disk space", notes[0]
+    )
+    # The stopped run is no other than a whole one, and all rows count in the end.
+    calls.clear()
+    assert ganq.calibrate(tiny, tmp_path / "d", tokens, **options)["trials"] == trials
+    assert (tmp_path / "c").read_bytes() == (tmp_path / "d").read_bytes()
+    if epochs and rate == 1:
+        ganq.calibrate(tiny, tmp_path / "e", tokens, epochs=epochs, **options)
+        e, c = read(tmp_path / "e")[0], read(tmp_path / "c")[0]
+        assert all(np.array_equal(value, c[name]) for name, value in e.items())
+    # One row cannot be shared.
+    assert ganq.calibrate(tiny, tmp_path / "f", tokens[:1], **options)["chosen"] == [5, 1.0]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    "divergences,chosen,tried",
+    [
+        ({"0x1": 9, "5x1": 5, "10x1": 4, "20x1": 3, "20x0.5": 3}, (20, 1.0), 5),
+        ({"0x1": 9, "5x1": 5, "10x1": 4.95, "5x0.5": 4}, (5, 0.5), 4),
+        ({"0x1": 9, "5x1": 5, "10x1": math.inf, "5x0.5": 4.95}, (5, 1.0), 4),
+        ({"0x1": 3, "5x1": 5, "5x0.5": 4}, (0, 1.0), 3),
+        ({"0x1": 3, "5x1": math.inf, "5x0.5": 2}, (5, 0.5), 3),
+    ],
+)
+def test_longer_trials_must_pay(divergences, chosen, tried):
+    seen = []
+
+    def attempt(setting):
+        seen.append(f"{setting.epochs}x{setting.rate:g}")
+        return divergences[seen[-1]]
+
+    found = choose.choose_setting(True, attempt)
+    assert (found.epochs, found.rate) == chosen and len(seen) == tried
+
+
+def test_no_row_both_teaches_and_judges():
+    for count in (2, 8, 31):
+        learned, held = choose.hold_out(count, 0)
+        assert sorted([*learned, *held]) == list(range(count)) and len(held) == max(1, count // 8)
+    assert [len(part) for part in choose.hold_out(1, 0)] == [1, 0]
+
+
+def test_the_divergence_is_that_of_the_models_result(tiny, tokens):
+    graph = Graph(tiny)
+    block = graph.blocks(choose_keys(graph))[1]
+    runner = Runner(graph, tokens, 2, torch.device("cpu"))
+    nodes = graph.needed([block.output, graph.logits], runner.known)
+    exact, rounded, want = [], [], []
+    for i in range(3):
+        with torch.no_grad():
+            y, p = runner.compute(i, nodes, {}, [block.output, graph.logits])
+            noisy = y + 0.1 * torch.randn_like(y)
+            (q,) = runner.compute(
+                i, graph.needed([graph.logits], {block.output}), {block.output: noisy}, [graph.logits]
+            )
+        exact.append(y), rounded.append(noisy)
+        p, q = p.softmax(-1), q.softmax(-1)
+        want.append((p * (p / q).log()).sum(-1).mean().item())
+    got = choose.divergence(runner, block, exact, rounded, [0, 2])
+    assert got == pytest.approx((want[0] + want[2]) / 2, rel=1e-4) and got > 1e-4
+    assert choose.divergence(runner, block, exact, exact, [0, 1, 2]) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_plan_says_what_is_needed(tiny, tokens, tmp_path):
+    output, options = tmp_path / "c", dict(bits=3, activation_bits=8, dry_run=True)
+    plan = ganq.calibrate(tiny, output, tokens, **options)
+    assert not any(tmp_path.iterdir()) and plan["blocks"] == 2 and "loss" not in plan
+    count = sum(product.n * product.k for product in Graph(tiny).products if product.key != "head.weight")
+    assert plan["needs"]["disk"] == 8 * count and plan["needs"]["device"] == 0
+    # Twice the rows need twice the streams: four of f32; longer ones need more for a batch.
+    more = ganq.calibrate(tiny, output, np.tile(tokens, (2, 1)), **options)
+    assert more["needs"]["memory"] - plan["needs"]["memory"] >= 4 * 4 * tokens.size * WIDTH
+    longer = ganq.calibrate(tiny, output, np.tile(tokens, 2), **options)
+    assert longer["needs"]["memory"] > more["needs"]["memory"]
+
+
+def test_what_does_not_fit_is_refused_before_it_starts(tiny, tokens, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan_module, "_free_memory", lambda: 1 << 20)
+    with pytest.raises(
+        ganq.GanqError, match=r"expected \d.* GiB of memory, but got 0.00 GiB free; use fewer"
+    ):
+        ganq.calibrate(tiny, tmp_path / "c", tokens)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_plan_bounds_what_learning_takes(tokens, tmp_path):
+    """Saved tensors and parameters of a block with real data are those of the plan."""
+    graph = Graph(write_model(tmp_path / "m.onnx"))
+    blocks = graph.blocks(choose_keys(graph))
+    config = Config(4, 0, 8, True, False, False, True, None, 2, 0, (0.0,) * 4, 0.01)
+    found = []
+    for device in ("cpu", "meta"):
+        runner = Runner(graph, tokens[:2], 2, torch.device(device))
+        with torch.no_grad():
+            nodes = graph.needed([blocks[0].input], runner.known)
+            (x,) = runner.compute(0, nodes, {}, [blocks[0].input])
+        assert x.device.type == device
+        found.append(
+            plan_module._learning_bytes(BlockLearner(graph, runner, blocks[0], [x], [x], config, {}, False))
+        )
+    assert found[1] == pytest.approx(found[0], rel=0.05) and found[0] > 16 * 7 * 32 * 32
+
+
+def test_a_missing_device_is_named(tiny, tokens, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(ganq.GanqError, match="cannot use the device 'cuda': "):
+        ganq.calibrate(tiny, tmp_path / "c", tokens, device="cuda")
+    with pytest.raises(ganq.GanqError, match="expected a device that holds values, but got 'meta'"):
+        ganq.calibrate(tiny, tmp_path / "c", tokens, device="meta")
+
+
+def test_weights_that_are_not_finite_are_named(tokens, tmp_path):
+    path = write_model(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    tensor = next(x for x in model.graph.initializer if x.name == "0/after.scale")
+    value = numpy_helper.to_array(tensor).copy()
+    value[3] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    onnx.save(model, path)
+    with pytest.raises(ganq.GanqError, match=r"finite weights in '0/after.scale' .*, but got nan at \[3\]"):
+        ganq.calibrate(path, tmp_path / "c", tokens)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_outputs_that_cannot_be_written(tiny, tokens, tmp_path):
+    with pytest.raises(ganq.GanqError, match="expected a file for the output .*, but got a folder"):
+        ganq.calibrate(tiny, tmp_path, tokens)
+    with pytest.raises(ganq.GanqError, match="expected an output besides the model"):
+        ganq.calibrate(tiny, tiny, tokens)
+
+
+def test_the_runs_of_others_are_left_alone(tiny, tokens, tmp_path):
+    output, options = tmp_path / "c", dict(bits=3, epochs=1)
+
+    def stop(block, *_):
+        if block == 1:
+            # A second run on the same output while the first is at work.
+            with pytest.raises(ganq.GanqError, match="of no other run, but one is at work there"):
+                ganq.calibrate(tiny, output, tokens, **options)
+            raise Stop
+
+    with pytest.raises(Stop):
+        ganq.calibrate(tiny, output, tokens, progress=stop, **options)
+    (tmp_path / "c.partial" / "notes.txt").write_text("mine")
+    summary = ganq.calibrate(tiny, output, tokens[:, :6], **options)
+    assert summary["resumed_blocks"] == 0 and summary["other_run"] == ["tokens"]
+    assert os.listdir(tmp_path / "c.partial") == ["notes.txt"]
+
+
+def test_inputs_can_be_given(tiny, tokens, tmp_path, capsys):
+    model = onnx.load(tiny)
+    model.graph.input.append(helper.make_tensor_value_info("bias", TensorProto.FLOAT, [1, 1, WIDTH]))
+    for node in model.graph.node:
+        node.input[:] = ["biased" if name == "/embedding_output" else name for name in node.input]
+    model.graph.node.insert(1, helper.make_node("Add", ["/embedding_output", "bias"], ["biased"], "biased"))
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    with pytest.raises(ganq.GanqError, match="'bias' of rank 3 .*--input bias=FILE.npy"):
+        ganq.calibrate(path, tmp_path / "c", tokens)
+    options = dict(bits=3, epochs=1, batch=4)
+    zero = ganq.calibrate(path, tmp_path / "c", tokens, inputs={"bias": np.zeros((1, 1, WIDTH))}, **options)
+    assert zero["loss"] == ganq.calibrate(tiny, tmp_path / "d", tokens, **options)["loss"]
+    random = np.random.default_rng(0).normal(size=(6, 1, WIDTH))
+    rows = ganq.calibrate(path, tmp_path / "c", tokens, inputs={"bias": random}, **options)
+    assert rows["loss"] != zero["loss"]
+    with pytest.raises(ganq.GanqError, match=r"with 1 or 6 rows, .* but got \[2, 1, 32\]"):
+        ganq.calibrate(path, tmp_path / "c", tokens, inputs={"bias": random[:2]})
+    with pytest.raises(ganq.GanqError, match="input named 'x', but"):
+        ganq.calibrate(tiny, tmp_path / "c", tokens, inputs={"x": random})
+    np.save(tmp_path / "ids.npy", tokens)
+    arguments = ["calibrate", str(path), f"--tokens={tmp_path / 'ids.npy'}", "-o", str(tmp_path / "e")]
+    assert main([*arguments, "--input", "bias"]) == 1
+    assert capsys.readouterr().err == "error: expected --input NAME=FILE.npy, but got 'bias'\n"
+    assert main([*arguments, "--input", f"bias={tmp_path / 'none.npy'}"]) == 1
+    assert "cannot read the input 'bias'" in capsys.readouterr().err
+    np.save(tmp_path / "bias.npy", random)
+    assert main([*arguments, "--input", f"bias={tmp_path / 'bias.npy'}", "--dry-run"]) == 0
+    assert capsys.readouterr() == ("uniform<bits = 4>\n", "")
+
+
+def test_branches_are_taken(tiny, tokens, tmp_path):
+    """A condition on sizes decides when the graph is read; the branches read values from outside."""
+    model = onnx.load(tiny)
+    out = "/0/out_output"
+    taken = helper.make_graph(
+        [
+            helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.float32(1))),
+            helper.make_node("Mul", [out, "k"], ["y"], "scale"),
+        ],
+        "then",
+        [],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    other = helper.make_graph(
+        [helper.make_node("com.example.Strange", [out], ["y"], "strange")],
+        "else",
+        [],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    for node in model.graph.node:
+        node.input[:] = ["chosen" if name == out else name for name in node.input]
+    place = next(i for i, node in enumerate(model.graph.node) if out in node.output) + 1
+    model.graph.node.insert(0, helper.make_node("Shape", ["ids"], ["/shape_of_ids"]))
+    rank = helper.make_node("Size", ["/shape_of_ids"], ["rank"])
+    model.graph.initializer.append(numpy_helper.from_array(np.int64(2), "two"))
+    model.graph.node.insert(1, rank)
+    model.graph.node.insert(2, helper.make_node("Equal", ["rank", "two"], ["flat"]))
+    made = helper.make_node("If", ["flat"], ["chosen"], "the_if", then_branch=taken, else_branch=other)
+    model.graph.node.insert(place + 3, made)
+    onnx.save(model, tmp_path / "m.onnx")
+    graph, plain = Graph(tmp_path / "m.onnx"), Graph(tiny)
+    assert perplexity(graph, tokens) == perplexity(plain, tokens)
+    assert [len(b.products) for b in graph.blocks(choose_keys(graph))] == [7, 7]
+    # One that depends on the tokens' number is refused.
+    model.graph.initializer.append(numpy_helper.from_array(np.int64(10), "ten"))
+    size = helper.make_node("Size", ["ids"], ["tokens"])
+    model.graph.node.insert(2, size)
+    model.graph.node.insert(3, helper.make_node("Less", ["tokens", "ten"], ["few"]))
+    next(node for node in model.graph.node if node.op_type == "If").input[0] = "few"
+    onnx.save(model, tmp_path / "n.onnx")
+    with pytest.raises(ganq.GanqError, match="same for all sizes of the inputs, but got another at .*the_if"):
+        Graph(tmp_path / "n.onnx")
+
+
+def test_weights_in_other_files(tiny, tokens, tmp_path):
+    options = dict(bits=3, epochs=1)
+    model = onnx.load(tiny)
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    ganq.calibrate(tmp_path / "m.onnx", tmp_path / "c", tokens, **options)
+    ganq.calibrate(tiny, tmp_path / "d", tokens, **options)
+    c, d = read(tmp_path / "c")[0], read(tmp_path / "d")[0]
+    assert c.keys() == d.keys() and all(np.array_equal(value, d[name]) for name, value in c.items())
+    data = tmp_path / "m.data"
+    content = data.read_bytes()
+    data.write_bytes(content[:5000])
+    with pytest.raises(ganq.GanqError, match="to lie within .*m.data of 5000 bytes"):
+        ganq.calibrate(tmp_path / "m.onnx", tmp_path / "c", tokens, **options)
+    data.rename(tmp_path / "elsewhere")
+    with pytest.raises(ganq.GanqError, match="cannot read external data"):
+        ganq.calibrate(tmp_path / "m.onnx", tmp_path / "c", tokens, **options)
+    (tmp_path / "elsewhere").write_bytes(content)
+    data.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ganq.GanqError, match="a file of the model's folder, but got 'm.data'"):
+        ganq.calibrate(tmp_path / "m.onnx", tmp_path / "c", tokens, **options)
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,29 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import time
 from dataclasses import asdict
 
+import numpy as np
 import torch
 
 from .._tools import GanqError
+from .choose import choose_setting, default_setting, divergence, hold_out
 from .graph import Graph
-from .learn import Config, Runner, apply_stored, choose_device, learn_block
+from .learn import (
+    BlockLearner,
+    Config,
+    Diverged,
+    Runner,
+    Setting,
+    apply_stored,
+    choose_device,
+    learn_block,
+)
+from .plan import check_plan, make_plan
 from .store import Store
 
 # Blocks whose last product is compensated (ABQ-LLM): the first three and the last four.
@@ -33,9 +46,7 @@ def _make_config(graph, bits, levels, group, activation_bits, smooth, shift, com
     _check(0 <= activation_bits <= 8, "0 (floating point) to 8 activation bits", activation_bits)
     smooth = activation_bits > 0 if smooth is None else smooth
     _check(not shift or (smooth and activation_bits), "shift with smooth and activation bits", "it without")
-    if epochs is None:  # weights can follow few tokens too closely
-        epochs = (5 if rest["weights"] else 20) * (1 if levels >= 8 else 2)
-    _check(epochs >= 1, "at least one epoch", epochs)
+    _check(epochs is None or epochs >= 1, "at least one epoch", epochs)
     _check(rest["batch"] >= 1, "a batch of at least one row", rest["batch"])
     _check(rest["seed"] >= 0, "a seed of at least 0", rest["seed"])
     _check(rest["attention"] >= 0, "a weight of the attention loss of at least 0", rest["attention"])
@@ -85,13 +96,76 @@ def choose_keys(graph, exclude=None, quantize_head=False):
     return keys if quantize_head else keys - graph.heads
 
 
-def calibrate_model(path, output, tokens, *, exclude, quantize_head, device, progress, **options):
-    """See ganq.calibrate; tokens are int64 [rows, length]."""
-    start = time.monotonic()
+def _check_output(output, model):
     folder = os.path.dirname(os.path.abspath(output))
     _check(os.path.isdir(folder), f"a folder for the output {output}", "a path whose folder does not exist")
+    _check(os.access(folder, os.W_OK), f"a folder for the output {output}", "one that cannot be written")
+    _check(not os.path.isdir(output), f"a file for the output {output}", "a folder")
+    same = os.path.exists(output) and os.path.exists(model) and os.path.samefile(output, model)
+    _check(not same, "an output besides the model", output)
+    return folder
+
+
+def _check_weights(graph):
+    """Refuses weights that are not finite before any time is spent."""
+    read = {name for node in graph.nodes for name in node.inputs}
+    for name in graph.weights:
+        if name in read and graph.weights.is_float(name):
+            weight = graph.weights[name]
+            # Masks have -inf as a constant.
+            finite = torch.isfinite(weight) if weight.dim() == 2 else ~torch.isnan(weight)
+            if not finite.all():
+                place = (~finite).nonzero()[0].tolist()
+                value = weight[tuple(place)].item()
+                raise GanqError(
+                    f"expected finite weights in '{name}' of {graph.path}, but got {value} at {place}"
+                )
+
+
+def _check_stream(values, what):
+    for row, value in enumerate(values):
+        _check(
+            torch.isfinite(value).all(), f"finite activations {what}", f"others in batch {row} of the tokens"
+        )
+
+
+def _describe(summary):
+    """What a run is and needs, in a line."""
+    names = {"memory": "memory", "device": f"memory of {summary['device']}", "disk": "disk space"}
+    needs = [f"{count / 2**30:.2f} GiB of {names[what]}" for what, count in summary["needs"].items() if count]
+    return (
+        f"{summary['blocks']} blocks, {summary['tokens']} tokens, {summary['device']}; "
+        f"takes up to {', '.join(needs)}"
+    )
+
+
+def _load_inputs(inputs, rows):
+    """Arrays of inputs {name: array or path of a .npy file}, with one row or those of the tokens."""
+    loaded = {}
+    for name, value in (inputs or {}).items():
+        if isinstance(value, (str, os.PathLike)):
+            try:
+                value = np.load(value, allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise GanqError(f"cannot read the input '{name}' from {os.fspath(value)}: {error}") from None
+        value = np.asarray(value)
+        fits = value.ndim > 0 and value.dtype.kind in "iufb" and value.shape[0] in (1, rows)
+        expected = f"the input '{name}' to be numbers with 1 or {rows} rows, one for each row of tokens"
+        _check(fits, expected, f"{list(value.shape)} of {value.dtype}")
+        loaded[name] = value
+    return loaded
+
+
+def calibrate_model(
+    path, output, tokens, *, inputs, exclude, quantize_head, device, dry_run, progress, on_note, **options
+):
+    """See ganq.calibrate; tokens are int64 [rows, length]."""
+    start = time.monotonic()
+    note = on_note or (lambda text: None)
+    folder = _check_output(output, path)
     device = choose_device(device)
-    graph = Graph(path)
+    inputs = _load_inputs(inputs, len(tokens))
+    graph = Graph(path, inputs)
     config = _make_config(graph, **options)
     _check(
         tokens.min() >= 0 and tokens.max() < graph.vocabulary,
@@ -100,53 +174,130 @@ def calibrate_model(path, output, tokens, *, exclude, quantize_head, device, pro
     )
     chosen = choose_keys(graph, exclude, quantize_head)
     blocks = graph.blocks(chosen)
+    plan = make_plan(graph, tokens, blocks, config, device)
+    free = check_plan(plan, device, folder)
     settings = {name: value for name, value in asdict(config).items() if name != "batch"}
-    metadata = {"ganq.calibration": "1", "ganq.model": graph.sha256, "ganq.learned": json.dumps(settings)}
-    metadata["ganq.scheme"] = scheme_text(config)
-    digest = hashlib.sha256(tokens.tobytes()).hexdigest()
-    store = Store(output, metadata, [asdict(config), graph.sha256, tokens.shape, digest, sorted(chosen)])
-    resumed = len(store.losses)
-
-    runner = Runner(graph, tokens, config.batch, device)
-    rows = range(len(runner.batches))
-    with torch.no_grad():
-        prefix = graph.needed([blocks[0].input], runner.known)
-        exact = [runner.compute(i, prefix, {}, [blocks[0].input])[0].cpu() for i in rows]
-    rounded = list(exact)
-    for index, block in enumerate(blocks):
-        if index >= resumed:
-            compensate = config.compensation and (index < _FIRST or index >= len(blocks) - _LAST)
-
-            def report(epoch, loss):
-                if progress:
-                    progress(index, len(blocks), epoch, config.epochs, loss)
-
-            known = store.get({product.key for product in block.products})
-            store.add(
-                *learn_block(graph, runner, block, index, rounded, exact, config, known, compensate, report)
-            )
-        if index + 1 == len(blocks):
-            break
-        with torch.no_grad():
-            learned = store.get({product.key for product in block.products})
-            functions = apply_stored(graph, block.products, learned, config, device).functions()
-
-            def advance(i, x, products=None):
-                return runner.compute(i, block.nodes, {block.input: x}, [block.output], products)[0].cpu()
-
-            exact = [advance(i, exact[i]) for i in rows]
-            rounded = [advance(i, rounded[i], functions) for i in rows]
-        runner.constants.clear()
-    store.finish()
-    return {
+    summary = {
         "output": output,
         "scheme": scheme_text(config),
         "model": path,
+        "device": str(device),
         "blocks": len(blocks),
-        "resumed_blocks": resumed,
-        "quantized": len(store.blocks),
         "tokens": tokens.size,
+        "needs": plan,
+        "free": free,
         **settings,
+    }
+    note(_describe(summary))
+    if dry_run:
+        return summary
+    _check_weights(graph)
+    metadata = {"ganq.calibration": "1", "ganq.model": graph.sha256, "ganq.learned": json.dumps(settings)}
+    metadata["ganq.scheme"] = scheme_text(config)
+    identity = {
+        **asdict(config),
+        "model": graph.sha256 + graph.weights.digest(),
+        "tokens": [tokens.shape, hashlib.sha256(tokens.tobytes()).hexdigest()],
+        "inputs": {name: hashlib.sha256(value.tobytes()).hexdigest() for name, value in inputs.items()},
+        "weights to learn": sorted(chosen),
+    }
+    batches = -(-len(tokens) // config.batch)
+    with Store(output, metadata, identity) as store:
+        resumed = len(store.losses)
+        if store.other_run:
+            note(
+                f"{store.folder} is of another run, with other {', '.join(store.other_run)}: starting afresh"
+            )
+        task = _Task(graph, tokens, blocks, config, device, progress)
+        setting = Setting(config.epochs, 1.0) if config.epochs else _choose(task, store, batches, note)
+        task.learn(store, setting, range(batches))
+        store.finish()
+    return {
+        **summary,
+        "resumed_blocks": resumed,
+        "other_run": store.other_run,
+        "quantized": len(store.blocks),
+        "trials": {name: found if math.isfinite(found) else None for name, found in store.trials.items()},
+        "chosen": [setting.epochs, setting.rate],
         "loss": store.losses,
         "seconds": round(time.monotonic() - start, 3),
     }
+
+
+def _choose(task, store, batches, note):
+    """The Setting that trials on some of the batches find the best; each trial is a run that can be resumed."""
+    config = task.config
+    learned, held = hold_out(batches, config.seed)
+    if not len(held):
+        return default_setting(config.weights)
+
+    def attempt(setting):
+        name = f"{setting.epochs}x{setting.rate:g}"
+        if name not in store.trials:
+            identity = {**store.identity, "trial": name}
+            with Store(os.path.join(store.folder, name), {}, identity) as trial:
+                try:
+                    results = task.learn(trial, setting, learned, is_trial=True)
+                    found = divergence(task.runner, task.blocks[-1], *results, held)
+                except Diverged:
+                    found = math.inf
+                store.add_trial(name, found)
+                trial.drop()
+        note(
+            f"{setting.epochs} epochs at {setting.rate:g} of the learning rates: "
+            f"divergence {store.trials[name]:.4g} on rows held out"
+        )
+        return store.trials[name]
+
+    return choose_setting(config.weights, attempt)
+
+
+class _Task:
+    """All blocks of a model, to be learned from rows of tokens."""
+
+    def __init__(self, graph, tokens, blocks, config, device, progress):
+        self.graph, self.blocks, self.config, self.device = graph, blocks, config, device
+        self.progress = progress
+        self.runner = Runner(graph, tokens, config.batch, device)
+
+    def learn(self, store, setting, batches, is_trial=False):
+        """Learns the blocks that `store` lacks from `batches`.
+
+        A trial returns what the last block gives for all batches, in the unquantized model and the rounded.
+        """
+        graph, runner, blocks, config = self.graph, self.runner, self.blocks, self.config
+        resumed, rows = len(store.losses), range(len(runner.batches))
+        with torch.no_grad():
+            prefix = graph.needed([blocks[0].input], runner.known)
+            exact = [runner.compute(i, prefix, {}, [blocks[0].input])[0].cpu() for i in rows]
+        _check_stream(exact, "of the embedding")
+        runner.constants.clear()
+        rounded = list(exact)
+        for index, block in enumerate(blocks):
+
+            @torch.no_grad()
+            def advance(i, x, products=None):
+                return runner.compute(i, block.nodes, {block.input: x}, [block.output], products)[0].cpu()
+
+            def report(epoch, setting, loss):
+                if self.progress:
+                    self.progress(index, len(blocks), epoch, setting.epochs, loss)
+
+            following = None
+            if index >= resumed:
+                compensate = config.compensation and (index < _FIRST or index >= len(blocks) - _LAST)
+                known = store.get({product.key for product in block.products})
+                learner = BlockLearner(graph, runner, block, rounded, exact, config, known, compensate)
+                following = [output for output, _ in learner.outputs]
+                _check_stream(following, f"behind block {index}")
+                store.add(*learn_block(learner, index, setting, batches, report))
+                del learner
+            if index + 1 == len(blocks) and not is_trial:
+                return None
+            exact = following or [advance(i, exact[i]) for i in rows]
+            learned = store.get({product.key for product in block.products})
+            with torch.no_grad():
+                functions = apply_stored(graph, block.products, learned, config, self.device).functions()
+            rounded = [advance(i, rounded[i], functions) for i in rows]
+            runner.constants.clear()
+        return exact, rounded

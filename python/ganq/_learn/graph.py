@@ -6,7 +6,6 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx
 import onnx.inliner
 import torch
@@ -14,7 +13,9 @@ from onnx import numpy_helper
 
 from .._tools import GanqError
 from . import operators
+from .branches import captured, take_branches
 from .names import weight_keys
+from .weights import Weights, to_tensor
 
 # What a value depends on, from least to most.
 CONSTANT, SHAPE, TOKENS, STREAM = range(4)
@@ -60,19 +61,10 @@ class Block:
 def _attribute(attribute):
     value = onnx.helper.get_attribute_value(attribute)
     if attribute.type == onnx.AttributeProto.TENSOR:
-        return _tensor(numpy_helper.to_array(value))
+        return value
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return list(value) if attribute.type in (6, 7, 8) else value
-
-
-def _is_float(dtype):
-    return dtype.kind == "f" or "float" in dtype.name
-
-
-def _tensor(array):
-    array = np.asarray(array)
-    return torch.from_numpy(array.astype(np.float32) if _is_float(array.dtype) else np.array(array))
 
 
 class Graph:
@@ -82,8 +74,9 @@ class Graph:
     models without a stream of activations that starts at an embedding of the tokens.
     """
 
-    def __init__(self, path):
-        path = os.fspath(path)
+    def __init__(self, path, given=None):
+        """given: {input name: array} of inputs that calibration cannot make up, of one or of all rows."""
+        path, self.given = os.fspath(path), dict(given or {})
         self.path = path
         try:
             with open(path, "rb") as file:
@@ -91,7 +84,7 @@ class Graph:
                 while chunk := file.read(1 << 20):
                     digest.update(chunk)
             self.sha256 = digest.hexdigest()
-            model = onnx.load(path)
+            model = onnx.load(path, load_external_data=False)
             if model.functions:
                 model = onnx.inliner.inline_local_functions(model)
         except OSError as error:
@@ -99,49 +92,69 @@ class Graph:
         except Exception as error:  # protobuf's and onnx's errors share no base class
             raise GanqError(f"expected an ONNX model, but got {path}: {str(error)[:200]}") from None
         graph = model.graph
-        opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-        try:
-            self.arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        except Exception as error:
-            raise GanqError(f"cannot read the weights of {path}: {str(error)[:200]}") from None
-        self.nodes = []
+        self.weights, self.nodes = Weights(path), []
+        for tensor in graph.initializer:
+            self.weights.add(tensor.name, tensor)
+        self._opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
         for node in graph.node:
-            self._add(node, opsets)
-        self.inputs = [info for info in graph.input if info.name not in self.arrays]
-        self.producer = {output: node for node in self.nodes for output in node.outputs if output}
-        self._keys = weight_keys(graph, {name: array.nbytes for name, array in self.arrays.items()})
+            self.add(node)
+        self.inputs = [info for info in graph.input if info.name not in self.weights]
+        self.sort()
         self._find_roles()
+        take_branches(self)
+        self._keys = weight_keys(graph, {name: self.weights.bytes(name) for name in self.weights})
         self._find_stream([info.name for info in graph.output])
         self._find_products()
 
     # Reading
 
-    def _add(self, node, opsets):
+    def add(self, node):
+        """Adds a NodeProto, and what a fused one is made of."""
         domain = "" if node.domain in ("", "ai.onnx") else node.domain
         op = f"{domain}.{node.op_type}" if domain else node.op_type
         if op in ("com.microsoft.SimplifiedLayerNormalization", "com.microsoft.LayerNormalization"):
             op = node.op_type
-        opset = opsets.get(domain or "ai.onnx", 1)
+        opset = self._opsets.get(domain or "ai.onnx", 1)
         attributes = {attribute.name: _attribute(attribute) for attribute in node.attribute}
         inputs, outputs = list(node.input), list(node.output)
         while outputs and not outputs[-1]:
             outputs.pop()
-        if op in ("com.microsoft.SkipSimplifiedLayerNormalization", "com.microsoft.SkipLayerNormalization"):
-            # The sum is the residual stream: make it a value of its own.
-            simple = "Simplified" in op
-            total = outputs[3] if len(outputs) > 3 else f"{outputs[0]}/sum"
-            bias = inputs[(3 if simple else 4) :][:1]
-            added = [total if not bias else f"{total}/skip", total]
-            self.nodes.append(Node("Add", node.name, inputs[:2], added[:1], {}, opset))
-            if bias:
-                self.nodes.append(Node("Add", node.name, [added[0], *bias], [total], {}, opset))
-            op = "SimplifiedLayerNormalization" if simple else "LayerNormalization"
-            inputs, outputs = [total, *inputs[2 : 3 if simple else 4]], outputs[:1]
-            attributes = {"axis": -1, "epsilon": attributes.get("epsilon", 1e-12)}
-        if op == "Constant" and isinstance(attributes.get("value"), torch.Tensor):
-            self.arrays[outputs[0]] = numpy_helper.to_array(node.attribute[0].t)
+        if op == "Constant" and "value" in attributes:
+            self.weights.add(outputs[0], attributes["value"])
             return
-        self.nodes.append(Node(op, node.name, inputs, outputs, attributes, opset))
+        if op == "If":  # reads what its branches read
+            inside = [x for branch in node.attribute for x in captured(branch.g)]
+            inputs += [name for name in dict.fromkeys(inside) if name not in inputs]
+        for name, value in attributes.items():
+            if isinstance(value, onnx.TensorProto):
+                attributes[name] = to_tensor(numpy_helper.to_array(value))
+        made = Node(op, node.name, inputs, outputs, attributes, opset)
+        if not operators.is_expanded(op):
+            self.nodes.append(made)
+            return
+        for part, inputs, outputs, attributes in operators.expand(made):
+            self.nodes.append(Node(part, node.name, inputs, outputs, attributes, opset))
+
+    def sort(self):
+        """Puts nodes behind those whose results they read, and leaves their order else."""
+        self.producer = {output: node for node in self.nodes for output in node.outputs if output}
+        ordered, done = [], set()
+        for node in self.nodes:
+            pending = [node]
+            while pending:
+                last = pending[-1]
+                before = [self.producer[x] for x in last.inputs if x in self.producer]
+                before = [x for x in before if id(x) not in done]
+                if len(pending) > len(self.nodes):
+                    raise GanqError(f"expected a graph without cycles, but got one at {last} in {self.path}")
+                if before:
+                    pending.append(before[0])
+                    continue
+                pending.pop()
+                if id(last) not in done:
+                    done.add(id(last))
+                    ordered.append(last)
+        self.nodes = ordered
 
     def _find_roles(self):
         """What to feed: see inputs_for."""
@@ -150,43 +163,54 @@ class Graph:
             shape = info.type.tensor_type.shape.dim
             rank, name = len(shape), info.name.lower()
             integer = info.type.tensor_type.elem_type in (6, 7)
-            if "mask" in name and rank == 2:
+            if info.name in self.given:
+                role = "given"
+            elif "mask" in name and rank == 2:
                 role = "mask"
             elif "position" in name and rank == 2 and integer:
                 role = "positions"
+            elif ("type" in name or "segment" in name) and rank == 2 and integer:
+                role = "segments"
             elif rank == 2 and integer and self.tokens is None:
                 role, self.tokens = "tokens", info.name
-            elif "past" in name and rank in (4, 5):
+            elif "past" in name and rank >= 3:
                 role = "past"
             else:
                 raise GanqError(
-                    "expected inputs to be tokens [batch, sequence], attention mask, positions or caches, "
-                    f"but got '{info.name}' of rank {rank} in {self.path}"
+                    "expected inputs to be tokens [batch, sequence], attention mask, positions, segments or "
+                    f"caches, but got '{info.name}' of rank {rank} in {self.path}; "
+                    f"give its value with --input {info.name}=FILE.npy"
                 )
             self.roles[info.name] = role
         if self.tokens is None:
             raise GanqError(f"expected an integer input [batch, sequence], but {self.path} has none")
+        for name in self.given:
+            if name not in self.roles:
+                raise GanqError(f"expected an input named '{name}', but {self.path} has {list(self.roles)}")
 
     # Analysis
 
     def _find_stream(self, outputs):
-        kinds = {name: CONSTANT for name in self.arrays}
-        kinds.update({name: TOKENS if role == "tokens" else SHAPE for name, role in self.roles.items()})
+        kinds = {name: CONSTANT for name in self.weights}
+        by_row = {name for name, array in self.given.items() if len(array) > 1}
+        kinds.update(
+            (name, TOKENS if role == "tokens" or name in by_row else SHAPE)
+            for name, role in self.roles.items()
+        )
         kinds[""] = CONSTANT
         self.vocabulary, sources = None, []
         for node in self.nodes:
             missing = [name for name in node.inputs if name not in kinds]
             if missing:
-                raise GanqError(f"expected an earlier node to make '{missing[0]}', which {node} reads")
+                raise GanqError(f"expected a node to make '{missing[0]}', which {node} reads")
             kind = max((kinds[name] for name in node.inputs), default=CONSTANT)
-            if node.op in ("Shape", "Size"):
+            if node.op in ("Shape", "Size", "ganq.Positions"):
                 kind = min(kind, SHAPE)
-            elif node.op == "Gather" and [kinds[name] for name in node.inputs] == [CONSTANT, TOKENS]:
-                table = self.arrays.get(node.inputs[0])
-                if table is not None and table.ndim == 2 and _is_float(table.dtype):
-                    kind = STREAM
-                    sources.append(node)
-                    self.vocabulary = min(self.vocabulary or len(table), len(table))
+            rows = self._embedding_rows(node, kinds)
+            if rows:
+                kind = STREAM
+                sources.append(node)
+                self.vocabulary = min(self.vocabulary or rows, rows)
             kinds.update((output, kind) for output in node.outputs if output)
         self.kinds = kinds
         streams = [name for name in outputs if kinds.get(name) == STREAM]
@@ -208,6 +232,22 @@ class Graph:
             raise GanqError(f"expected operators that calibration knows, but got {listed} in {self.path}")
         self._sources = {id(node) for node in sources}
 
+    def _embedding_rows(self, node, kinds):
+        """The rows of the constant table from which a node takes those of the tokens, or 0."""
+        if node.op not in ("Gather", "com.microsoft.GatherBlockQuantized") or (
+            [kinds[name] for name in node.inputs[:2]] != [CONSTANT, TOKENS]
+        ):
+            return 0
+        codes = node.op != "Gather"
+        if node.attributes.get("gather_axis" if codes else "axis", 0) != 0:
+            return 0
+        found = self._trace(node.inputs[0], ("Transpose", "Cast", "Identity", "DequantizeLinear"))
+        decoded = codes or (found and found[2])
+        if not found or not (decoded or self.weights.is_float(found[0])):
+            return 0
+        shape = self.weights.shape(found[0])
+        return shape[-1 if found[1] else 0] if len(shape) == 2 else 0
+
     def needed(self, outputs, stop):
         """The nodes that compute `outputs` from the values `stop`, in their order."""
         marked, pending = set(), list(outputs)
@@ -219,20 +259,20 @@ class Graph:
                 pending.extend(node.inputs)
         return [node for node in self.nodes if id(node) in marked]
 
-    def _trace(self, name):
-        """(constant, transposed) behind casts and transposes of a matrix, or None."""
-        transposed = False
-        while name not in self.arrays:
+    def _trace(self, name, through=("Transpose", "Cast", "Identity")):
+        """(constant, transposed, decoded) behind operators that keep a matrix, or None."""
+        transposed = decoded = False
+        while name not in self.weights:
             node = self.producer.get(name)
-            if node is None or node.op not in ("Transpose", "Cast", "Identity"):
+            if node is None or node.op not in through:
                 return None
             if node.op == "Transpose":
                 if node.attributes.get("perm") not in (None, [1, 0]):
                     return None
                 transposed = not transposed
+            decoded |= node.op == "DequantizeLinear"
             name = node.inputs[0]
-        array = self.arrays[name]
-        return (name, transposed) if array.ndim == 2 and _is_float(array.dtype) else None
+        return name, transposed, decoded
 
     def _find_products(self):
         self.products = []
@@ -242,10 +282,12 @@ class Graph:
             found = self._trace(node.inputs[1])
             if not found or self.kinds[node.inputs[0]] != STREAM or found[0] not in self._keys:
                 continue
-            name, transposed = found
+            name, transposed, _ = found
+            if len(self.weights.shape(name)) != 2 or not self.weights.is_float(name):
+                continue
             if not node.attributes.get("transB", 0):
                 transposed = not transposed
-            n, k = self.arrays[name].shape[::-1] if transposed else self.arrays[name].shape
+            n, k = self.weights.shape(name)[:: -1 if transposed else 1]
             self.products.append(Product(node, self._keys[name], name, transposed, n, k))
         by_node = {id(product.node): product for product in self.products}
         # The head's value reaches the logits through nothing but shapes, constants and activations.
@@ -297,12 +339,16 @@ class Graph:
 
         def attends(node):
             streams = [x for x in node.inputs if self.kinds[x] == STREAM]
-            return node.op == "Softmax" or (node.op in ("MatMul", "Einsum") and len(streams) > 1)
+            many = node.op in ("MatMul", "Einsum", "com.microsoft.FusedMatMul") and len(streams) > 1
+            return many or node.op in operators.ATTENTION_MAPS
 
         groups = []  # lists of consecutive segments
         attention = {i: any(map(attends, segments[i])) for i in segments}
-        has_attention = False
+        fresh, attended = True, False
         for i in sorted(segments):
+            if attention[i] and attended:
+                fresh = True
+            attended |= attention[i]
             products = [by_node[id(node)] for node in segments[i] if id(node) in by_node]
             if not any(product.key in chosen for product in products):
                 continue
@@ -310,11 +356,10 @@ class Graph:
                 raise GanqError(
                     f"expected products after the token embedding, but got one in {self.path} before it"
                 )
-            if not groups or (attention[i] and has_attention) or not any(attention.values()):
+            if fresh or not any(attention.values()):
                 groups.append([])
-                has_attention = False
+                fresh = False
             groups[-1].append(i)
-            has_attention |= attention[i]
         if not groups:
             raise GanqError(f"expected products with weights to quantize, but {self.path} has none")
         # A block begins where the one before it ended.
@@ -328,7 +373,7 @@ class Graph:
                     cuts[first],
                     cuts[group[-1] + 1],
                     [product for product in products if product.key in chosen],
-                    [node.outputs[0] for node in inside if node.op == "Softmax"],
+                    [node.outputs[0] for node in inside if node.op in operators.ATTENTION_MAPS],
                 )
             )
         for block in blocks:
@@ -346,8 +391,8 @@ class Graph:
 
     # Values
 
-    def inputs_for(self, tokens):
-        """{input name: tensor} for token ids [batch, length] without a past."""
+    def inputs_for(self, tokens, first=0):
+        """{input name: tensor} for token ids [batch, length] without a past; `first` is their first row."""
         batch, length = tokens.shape
         values = {}
         for info in self.inputs:
@@ -355,20 +400,28 @@ class Graph:
             role = self.roles[info.name]
             if role == "tokens":
                 value = tokens
+            elif role == "given":
+                value = to_tensor(self.given[info.name])
+                value = value[first : first + batch] if len(value) > 1 else value
             elif role == "positions":
                 value = torch.arange(length).expand(batch, length)
+            elif role == "segments":
+                value = torch.zeros(batch, length)
             elif role == "mask":
-                value = operators._cast(torch.ones(batch, length), kind.elem_type)
+                value = torch.ones(batch, length)
             else:
                 sizes = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in kind.shape.dim]
-                sizes[-4] = sizes[-4] or batch
+                place = max(len(sizes) - 4, 0)
+                sizes[place] = sizes[place] or batch
                 value = torch.zeros(sizes)
-            values[info.name] = value
+            values[info.name] = operators.cast(value, kind.elem_type)
         return values
 
     def weight(self, product, device):
         """W [n, k] in f32."""
-        weight = _tensor(self.arrays[product.weight]).to(device)
+        if device.type == "meta":
+            return torch.empty(product.n, product.k, device=device)
+        weight = self.weights[product.weight].to(device)
         return (weight.T if product.transposed else weight).contiguous()
 
 
@@ -383,11 +436,18 @@ class Constants:
     def clear(self):
         self.values, self.bytes = {}, 0
 
+    def _is_large(self, name):
+        return self.graph.weights.is_float(name) and self.graph.weights.bytes(name) > 1024
+
     def __getitem__(self, name):
         if name not in self.values:
-            if name in self.graph.arrays:
-                value = _tensor(self.graph.arrays[name])
-                results = {name: value.to(self.device) if value.is_floating_point() else value}
+            if name in self.graph.weights and self.device.type == "meta" and self._is_large(name):
+                results = {name: torch.empty(self.graph.weights.shape(name), device="meta")}
+            elif name in self.graph.weights:
+                value = self.graph.weights[name]
+                # Integers are sizes and indices: they stay on the CPU, and so do scalars.
+                moves = value.is_floating_point() and value.dim() and self.device.type != "meta"
+                results = {name: value.to(self.device) if moves else value}
             else:
                 node = self.graph.producer[name]
                 operands = [self[x] if x else None for x in node.inputs]

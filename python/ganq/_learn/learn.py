@@ -13,9 +13,9 @@ from .graph import CONSTANT, SHAPE, Constants, run
 from .quantize import apply_product, bounds, half_through, round_weight, transform_weight
 
 # Attention maps of the unquantized model are kept up to so many bytes, else recomputed.
-_MAX_MAPS = 1 << 30
+MAX_MAPS = 1 << 30
 # Bytes of constants that are kept while no block is at work.
-_MAX_CONSTANTS = 1 << 30
+MAX_CONSTANTS = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,19 @@ class Config:
     shift: bool
     compensation: bool
     weights: bool
-    epochs: int
+    epochs: int  # None: as rows that are held out say
     batch: int
     seed: int
     learning_rates: tuple  # of input scales and shifts, clipping, compensation, weights
     attention: float  # weight of the attention loss
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How long and how fast a block is learned."""
+
+    epochs: int
+    rate: float  # times Config.learning_rates
 
 
 def choose_device(name):
@@ -41,6 +49,8 @@ def choose_device(name):
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise GanqError(f"expected a device that holds values, but got '{name}'")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise GanqError(f"cannot use the device '{name}': {str(error).splitlines()[0]}") from None
@@ -148,6 +158,10 @@ class Quantizer:
         return {id(product.node): function(product) for product in self.products}
 
 
+class Diverged(GanqError):
+    """The loss is no longer finite."""
+
+
 # Loss
 
 
@@ -175,20 +189,21 @@ class Runner:
         self.batches = list(torch.from_numpy(tokens.astype(np.int64)).split(batch))
         self.firsts = range(0, len(tokens), batch)
         self.constants = Constants(graph, device)
+        self.passing = Constants(graph, device, MAX_CONSTANTS)
         self.contexts = {}
         self.known = {name for name, kind in graph.kinds.items() if kind in (CONSTANT, SHAPE)}
 
     def _values(self, i, nodes):
         """The inputs, and what `nodes` read of the values that follow from their sizes."""
         inputs = self.graph.inputs_for(self.batches[i], self.firsts[i])
-        inputs[self.graph.tokens] = inputs[self.graph.tokens].to(self.device)
         size = len(self.batches[i])
         if size not in self.contexts:
             names = {x for node in self.graph.nodes for x in node.inputs if self.graph.kinds[x] == SHAPE}
             stop = {name for name in self.known if self.graph.kinds[name] == CONSTANT}
             needed = self.graph.needed(names, stop)
             with torch.no_grad():
-                constants = Constants(self.graph, self.device, _MAX_CONSTANTS)
+                # On the CPU: sizes may go through floating point.
+                constants = Constants(self.graph, torch.device("cpu"), MAX_CONSTANTS)
                 values = run(self.graph, needed, dict(inputs), constants, names)
             self.contexts[size] = {
                 name: (
@@ -196,14 +211,19 @@ class Runner:
                 )
                 for name, value in zip(names, values)
             }
+        inputs[self.graph.tokens] = inputs[self.graph.tokens].to(self.device)
         context = self.contexts[size]
         inputs.update((x, context[x]) for node in nodes for x in node.inputs if x in context)
         return inputs
 
-    def compute(self, i, nodes, given, outputs, products=None):
+    def compute(self, i, nodes, given, outputs, products=None, constants=None):
         values = self._values(i, nodes)
         values.update((name, value.to(self.device)) for name, value in given.items())
-        return run(self.graph, nodes, values, self.constants, outputs, products)
+        return run(self.graph, nodes, values, constants or self.constants, outputs, products)
+
+    def compute_once(self, i, nodes, given, outputs, products=None):
+        """Keeps few of the constants: for many layers at once."""
+        return self.compute(i, nodes, given, outputs, products, self.passing)
 
 
 def average_maps(maps):
@@ -224,12 +244,14 @@ def observe_inputs(runner, block, streams):
     return {name: torch.stack([row[0], -row[1], row[2]]) for name, row in result.items()}
 
 
-def make_sites(graph, runner, block, streams, config, stored, compensate):
-    """{key: Weight or Stored} for a block; weights that an earlier block learned stay as they are."""
+def make_sites(block, weights, ranges, config, stored, compensate):
+    """{key: Weight or Stored} for a block; weights that an earlier block learned stay as they are.
+
+    weights: {key: W}. ranges: see observe_inputs.
+    """
     sites, by_key = {}, {}
     for product in block.products:
         by_key.setdefault(product.key, product)
-    weights = {key: graph.weight(product, runner.device) for key, product in by_key.items()}
     for key in by_key:
         if key in stored:
             sites[key] = Stored(weights[key], stored[key], config)
@@ -241,12 +263,11 @@ def make_sites(graph, runner, block, streams, config, stored, compensate):
             groups.remove(group)
             names, keys = names | group[0], keys | group[1]
         groups.append((names, keys))
-    rows = observe_inputs(runner, block, streams) if config.smooth else {}
     for names, keys in groups:
         new = [key for key in by_key if key in keys and key not in stored]
         source = None
         if config.smooth and new:
-            row = torch.stack([rows[name] for name in sorted(names)])
+            row = torch.stack([ranges[name] for name in sorted(names)])
             row = torch.stack([row[:, 0].amax(0), row[:, 1].amin(0), row[:, 2].amax(0)])
             source = Input(row, [weights[key] for key in new], config)
         for key in new:
@@ -254,71 +275,134 @@ def make_sites(graph, runner, block, streams, config, stored, compensate):
     return sites
 
 
-def learn_block(graph, runner, block, index, streams, targets, config, stored, compensate, report):
-    """({key: {suffix: tensor}}, loss of the first and of the last epoch)."""
-    with torch.no_grad():
-        sites = make_sites(graph, runner, block, streams, config, stored, compensate)
-        outputs, maps, room = [], [], _MAX_MAPS
-        for i, (x, x_fp) in enumerate(zip(streams, targets)):
-            y_fp, *attention = runner.compute(
-                i, block.nodes, {block.input: x_fp}, [block.output, *block.attentions]
-            )
-            (y_q,) = runner.compute(i, block.nodes, {block.input: x}, [block.output])
-            outputs.append((y_fp.to(x.device), y_q.to(x.device)))
-            attention = average_maps(attention) if config.attention else []
-            room -= sum(4 * map.numel() for map in attention)
-            maps.append([map.to(x.device) for map in attention] if room >= 0 else None)
-    learned = {key: site for key, site in sites.items() if isinstance(site, Weight)}
-    if not learned:
-        return {}, [0.0, 0.0]
-    sources = {id(site.source): site.source for site in learned.values() if site.source}
-    groups = [[p for source in sources.values() for p in source.parameters()], [], [], []]
-    for site in learned.values():
-        for group, parameters in zip(groups[1:], site.parameters()):
-            group.extend(parameters)
-    optimizer = torch.optim.AdamW(
-        [{"params": p, "lr": rate} for p, rate in zip(groups, config.learning_rates) if p], weight_decay=0.0
-    )
-    steps = config.epochs * len(streams)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2
-    )
-    quantizer = Quantizer(block.products, sites, config)
-    order = np.random.default_rng([config.seed, index])
-    losses = []
-    for epoch in range(config.epochs):
-        total = 0.0
-        for i in order.permutation(len(streams)):
-            wanted = [block.output, *(block.attentions if config.attention else [])]
-            y, *attention = runner.compute(
-                i, block.nodes, {block.input: streams[i]}, wanted, quantizer.functions()
-            )
-            loss = sum(output_loss(y, target.to(y.device)) for target in outputs[i])
-            target = maps[i]
-            if target is None:
-                with torch.no_grad():
-                    target = average_maps(
-                        runner.compute(i, block.nodes, {block.input: targets[i]}, block.attentions)
-                    )
-            for map, expected in zip(average_maps(attention), target):
-                loss = loss + config.attention * attention_loss(map, expected.to(y.device))
-            if not torch.isfinite(loss):
-                raise GanqError(
-                    f"expected a finite loss, but got {loss.item()} in block {index}, epoch {epoch}; "
-                    "lower the learning rates"
+class BlockLearner:
+    """A block with what it reads and what it is to give, for all batches of rows.
+
+    streams: the block's input behind quantized blocks, targets: in the unquantized model.
+    """
+
+    def __init__(self, graph, runner, block, streams, targets, config, stored, compensate):
+        self.graph, self.runner, self.block, self.config = graph, runner, block, config
+        self.streams, self.targets = streams, targets
+        self.stored, self.compensate = stored, compensate
+        self.outputs, self.maps, room = [], [], MAX_MAPS
+        with torch.no_grad():
+            weights = {product.key: product for product in block.products}
+            self.weights = {key: graph.weight(product, runner.device) for key, product in weights.items()}
+            self.ranges = observe_inputs(runner, block, streams) if config.smooth else {}
+            for i, (x, x_fp) in enumerate(zip(streams, targets)):
+                y_fp, *attention = runner.compute(
+                    i, block.nodes, {block.input: x_fp}, [block.output, *block.attentions]
                 )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.item() * len(y)
-        losses.append(total / sum(len(batch) for batch in runner.batches))
-        report(epoch, losses[-1])
+                (y_q,) = runner.compute(i, block.nodes, {block.input: x}, [block.output])
+                self.outputs.append((y_fp.to(x.device), y_q.to(x.device)))
+                attention = average_maps(attention) if config.attention else []
+                room -= sum(4 * map.numel() for map in attention)
+                self.maps.append([map.to(x.device) for map in attention] if room >= 0 else None)
+
+    def functions(self, sites):
+        return Quantizer(self.block.products, sites, self.config).functions()
+
+    def output(self, i, functions):
+        block = self.block
+        return self.runner.compute(i, block.nodes, {block.input: self.streams[i]}, [block.output], functions)[
+            0
+        ]
+
+    def loss(self, i, functions):
+        """The loss of batch i with the products `functions`."""
+        block = self.block
+        wanted = [block.output, *(block.attentions if self.config.attention else [])]
+        y, *attention = self.runner.compute(i, block.nodes, {block.input: self.streams[i]}, wanted, functions)
+        loss = sum(output_loss(y, target.to(y.device)) for target in self.outputs[i])
+        target = self.maps[i]
+        if target is None:
+            with torch.no_grad():
+                target = average_maps(
+                    self.runner.compute(i, block.nodes, {block.input: self.targets[i]}, block.attentions)
+                )
+        for map, expected in zip(average_maps(attention), target):
+            loss = loss + self.config.attention * attention_loss(map, expected.to(y.device))
+        return loss
+
+    @torch.no_grad()
+    def judge(self, sites, batches):
+        """The mean loss of rows with the weights `sites`."""
+        functions = self.functions(sites)
+        sizes = [len(self.streams[i]) for i in batches]
+        total = sum(self.loss(i, functions).item() * size for i, size in zip(batches, sizes))
+        return total / sum(sizes)
+
+    def start(self):
+        """{key: Weight or Stored} as learning begins."""
+        with torch.no_grad():
+            return make_sites(
+                self.block, self.weights, self.ranges, self.config, self.stored, self.compensate
+            )
+
+    @staticmethod
+    def parameters(sites):
+        """What is learned of `sites`, in the order of Config.learning_rates."""
+        learned = [site for site in sites.values() if isinstance(site, Weight)]
+        sources = {id(site.source): site.source for site in learned if site.source}
+        groups = [[p for source in sources.values() for p in source.parameters()], [], [], []]
+        for site in learned:
+            for group, parameters in zip(groups[1:], site.parameters()):
+                group.extend(parameters)
+        return groups
+
+    def learn(self, sites, batches, setting, order, report):
+        """Changes `sites` by `setting.epochs` passes over `batches`."""
+        if not setting.epochs:
+            return
+        rates = [setting.rate * rate for rate in self.config.learning_rates]
+        groups = zip(self.parameters(sites), rates)
+        optimizer = torch.optim.AdamW(
+            [{"params": p, "lr": rate} for p, rate in groups if p], weight_decay=0.0
+        )
+        steps = setting.epochs * len(batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2
+        )
+        for epoch in range(setting.epochs):
+            total, rows = 0.0, 0
+            for i in order.permutation(batches):
+                loss = self.loss(i, self.functions(sites))
+                if not torch.isfinite(loss):
+                    raise Diverged(
+                        f"expected a finite loss, but got {loss.item()} in epoch {epoch}; "
+                        "lower the learning rates"
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += loss.item() * len(self.streams[i])
+                rows += len(self.streams[i])
+            report(epoch, setting, total / rows)
+
+
+def learned_tensors(sites, config):
+    """{key: {suffix: tensor}} of what is learned in `sites`."""
+    # What the compiler checks its scheme against.
+    form = torch.tensor([config.levels, config.group, config.activation_bits])
     with torch.no_grad():
-        # What the compiler checks its scheme against.
-        form = torch.tensor([config.levels, config.group, config.activation_bits])
-        tensors = {key: {**site.tensors()[0], "format": form} for key, site in learned.items()}
-        return tensors, [losses[0], losses[-1]]
+        learned = {key: site.tensors()[0] for key, site in sites.items() if isinstance(site, Weight)}
+    return {key: {**tensors, "format": form} for key, tensors in learned.items()}
+
+
+def learn_block(learner, index, setting, batches, report):
+    """(tensors {key: {suffix: tensor}}, loss of the rows `batches` before and after) of a block.
+
+    report: called with (epoch, setting, loss).
+    """
+    sites = learner.start()
+    if not any(learner.parameters(sites)):  # earlier blocks learned all of its weights
+        return {}, [0.0, 0.0]
+    before = learner.judge(sites, batches)
+    learner.learn(sites, batches, setting, np.random.default_rng([learner.config.seed, index]), report)
+    after = learner.judge(sites, batches) if setting.epochs else before
+    return learned_tensors(sites, learner.config), [before, after]
 
 
 def apply_stored(graph, products, tensors, config, device):
