@@ -483,7 +483,9 @@ def test_the_plan_bounds_what_learning_takes(tokens, tmp_path):
             (x,) = runner.compute(0, nodes, {}, [blocks[0].input])
         assert x.device.type == device
         found.append(
-            plan_module._learning_bytes(BlockLearner(graph, runner, blocks[0], [x], [x], config, {}, False))
+            plan_module._learning_bytes(
+                BlockLearner(graph, runner, blocks[0], [x], [x], [0], config, {}, False)
+            )
         )
     assert found[1] == pytest.approx(found[0], rel=0.05) and found[0] > 16 * 7 * 32 * 32
 

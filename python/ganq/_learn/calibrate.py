@@ -109,11 +109,12 @@ def _check_output(output, model):
 def _check_weights(graph):
     """Refuses weights that are not finite before any time is spent."""
     read = {name for node in graph.nodes for name in node.inputs}
+    products = {product.weight for product in graph.products}
     for name in graph.weights:
         if name in read and graph.weights.is_float(name):
             weight = graph.weights[name]
-            # Masks have -inf as a constant.
-            finite = torch.isfinite(weight) if weight.dim() == 2 else ~torch.isnan(weight)
+            # Masks may hold -inf.
+            finite = torch.isfinite(weight) if name in products else ~torch.isnan(weight)
             if not finite.all():
                 place = (~finite).nonzero()[0].tolist()
                 value = weight[tuple(place)].item()
@@ -287,7 +288,9 @@ class _Task:
             if index >= resumed:
                 compensate = config.compensation and (index < _FIRST or index >= len(blocks) - _LAST)
                 known = store.get({product.key for product in block.products})
-                learner = BlockLearner(graph, runner, block, rounded, exact, config, known, compensate)
+                learner = BlockLearner(
+                    graph, runner, block, rounded, exact, batches, config, known, compensate
+                )
                 following = [output for output, _ in learner.outputs]
                 _check_stream(following, f"behind block {index}")
                 store.add(*learn_block(learner, index, setting, batches, report))

@@ -231,12 +231,12 @@ def average_maps(maps):
     return [map.mean(1) if map.dim() == 4 else map for map in maps if map.dim() >= 3]
 
 
-def observe_inputs(runner, block, streams):
+def observe_inputs(runner, block, streams, batches):
     """{value: [3, k] greatest magnitude, least and greatest value by channel} of the products' inputs."""
     names = list(dict.fromkeys(product.node.inputs[0] for product in block.products))
     result = {}
-    for i, x in enumerate(streams):
-        for name, value in zip(names, runner.compute(i, block.nodes, {block.input: x}, names)):
+    for i in batches:
+        for name, value in zip(names, runner.compute(i, block.nodes, {block.input: streams[i]}, names)):
             value = value.flatten(0, -2)
             low, high = value.amin(0), value.amax(0)
             row = torch.stack([value.abs().amax(0), -low, high])
@@ -278,10 +278,11 @@ def make_sites(block, weights, ranges, config, stored, compensate):
 class BlockLearner:
     """A block with what it reads and what it is to give, for all batches of rows.
 
-    streams: the block's input behind quantized blocks, targets: in the unquantized model.
+    streams: the block's input behind quantized blocks, targets: in the unquantized model. batches: those to
+    learn from.
     """
 
-    def __init__(self, graph, runner, block, streams, targets, config, stored, compensate):
+    def __init__(self, graph, runner, block, streams, targets, batches, config, stored, compensate):
         self.graph, self.runner, self.block, self.config = graph, runner, block, config
         self.streams, self.targets = streams, targets
         self.stored, self.compensate = stored, compensate
@@ -289,7 +290,7 @@ class BlockLearner:
         with torch.no_grad():
             weights = {product.key: product for product in block.products}
             self.weights = {key: graph.weight(product, runner.device) for key, product in weights.items()}
-            self.ranges = observe_inputs(runner, block, streams) if config.smooth else {}
+            self.ranges = observe_inputs(runner, block, streams, batches) if config.smooth else {}
             for i, (x, x_fp) in enumerate(zip(streams, targets)):
                 y_fp, *attention = runner.compute(
                     i, block.nodes, {block.input: x_fp}, [block.output, *block.attentions]

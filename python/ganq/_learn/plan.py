@@ -51,7 +51,7 @@ def make_plan(graph, tokens, blocks, config, device):
         form = (tuple(node.op for node in block.nodes), tuple(sizes.values()), tuple(x.shape))
         if form not in forms:
             forms.add(form)
-            learner = BlockLearner(graph, runner, block, [x], [x], config, {}, config.compensation)
+            learner = BlockLearner(graph, runner, block, [x], [x], [0], config, {}, config.compensation)
             learning = max(learning, _learning_bytes(learner))
             maps = max(maps, sum(4 * map.numel() for map in learner.maps[0] or []) * rows // batch)
         with torch.no_grad():
