@@ -207,10 +207,7 @@ void KernelBuilder::prefetch(Value memref, ValueRange indices) {
 }
 Value KernelBuilder::loadVector(Value memref, ValueRange indices, Value mask) {
   Type element = cast<MemRefType>(memref.getType()).getElementType();
-  auto type = VectorType::get({kLanes}, element);
-  if (!mask)
-    return extend(vector::LoadOp::create(builder, loc, type, memref, indices));
-  if (element.isBF16()) {
+  if (mask && element.isBF16()) {
     Value result = splat(0.0f), zero = constant(0.0f);
     forEachLane(indices, mask, [&](int64_t lane, Value bit, ValueRange at) {
       auto branch = scf::IfOp::create(builder, loc, f32, bit,
@@ -226,10 +223,18 @@ Value KernelBuilder::loadVector(Value memref, ValueRange indices, Value mask) {
     });
     return result;
   }
+  return extend(loadElements(memref, indices, mask));
+}
+Value KernelBuilder::loadElements(Value memref, ValueRange indices,
+                                  Value mask) {
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  auto type = VectorType::get({kLanes}, element);
+  if (!mask)
+    return vector::LoadOp::create(builder, loc, type, memref, indices);
   Value zero =
       arith::ConstantOp::create(builder, loc, builder.getZeroAttr(type));
-  return extend(vector::MaskedLoadOp::create(builder, loc, type, memref,
-                                             indices, mask, zero));
+  return vector::MaskedLoadOp::create(builder, loc, type, memref, indices, mask,
+                                      zero);
 }
 void KernelBuilder::storeVector(Value value, Value memref, ValueRange indices,
                                 Value mask) {
@@ -264,6 +269,25 @@ Value KernelBuilder::scratch(ArrayRef<int64_t> shape, Type element) {
   return memref::AllocaOp::create(
       builder, loc, MemRefType::get(shape, element ? element : f32),
       builder.getI64IntegerAttr(64));
+}
+
+KernelBuilder::Values KernelBuilder::transpose(Values rows) {
+  auto count = static_cast<int64_t>(rows.size());
+  for (int64_t step = 1; step < count; step *= 2)
+    for (int64_t i = 0; i < count; ++i) {
+      if (i & step)
+        continue;
+      // Swaps the squares of `step` elements off the diagonal.
+      Value a = rows[i], b = rows[i + step];
+      SmallVector<int64_t> low, high;
+      for (int64_t lane = 0; lane < count; ++lane) {
+        low.push_back(lane & step ? count + lane - step : lane);
+        high.push_back(lane & step ? count + lane : lane + step);
+      }
+      rows[i] = vector::ShuffleOp::create(builder, loc, a, b, low);
+      rows[i + step] = vector::ShuffleOp::create(builder, loc, a, b, high);
+    }
+  return rows;
 }
 
 Value KernelBuilder::laneMask(int64_t count) {

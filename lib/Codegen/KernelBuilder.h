@@ -86,8 +86,13 @@ public:
   void prefetch(Value memref, mlir::ValueRange indices);
   void storeVector(Value value, Value memref, mlir::ValueRange indices,
                    Value mask = {});
+  /// Like loadVector, but in the type that memory has.
+  Value loadElements(Value memref, mlir::ValueRange indices, Value mask = {});
   /// A buffer of f32, or of `element`, in the frame of the kernel.
   Value scratch(llvm::ArrayRef<int64_t> shape, mlir::Type element = {});
+
+  /// Columns of a square whose rows are the given vectors.
+  Values transpose(Values rows);
 
   /// The first `count` lanes; null for all of them.
   Value laneMask(int64_t count);

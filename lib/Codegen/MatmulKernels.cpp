@@ -4,15 +4,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// One skeleton with a hole for the weights. Four rows of W are read side by
-// side, which is how packed codes lie in memory; up to a handful of rows of x
-// share each decoded vector of weights. K runs innermost, its partial sums stay
-// in registers, and lanes are added up once per result. K is static, so the
-// columns after the last full vector are masked by constants.
+// Few rows of x: four rows of W are read side by side, which is how packed
+// codes lie in memory; up to a handful of rows of x share each decoded vector
+// of weights. K runs innermost, its partial sums stay in registers, and lanes
+// are added up once per result. K is static, so the columns after the last full
+// vector are masked by constants.
 //
 //===----------------------------------------------------------------------===//
 
-#include "WeightReaders.h"
+#include "MatmulSkeleton.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -24,194 +24,27 @@ using Values = KernelBuilder::Values;
 
 namespace {
 
-constexpr int64_t kLanes = KernelBuilder::kLanes;
-constexpr int64_t kRowTile = WeightReader::kRowTile;
-
-/// The skeleton: out[m, n] = sum over k of x[m, k] w[n, k], plus bias[n], for
-/// the row tiles lo <= tile < hi.
-class MatmulSkeleton {
+/// The skeleton for few rows of x. A work item is a tile of four rows of W.
+class TileSkeleton : public MatmulSkeleton {
 public:
-  MatmulSkeleton(KernelBuilder &k, WeightReader &reader, Value x, Value bias,
-                 Value out, int64_t columns)
-      : k(k), reader(reader), x(x), bias(bias), out(out), columns(columns) {
-    auto type = cast<MemRefType>(out.getType());
-    m = type.isDynamicDim(0) ? -1 : type.getDimSize(0);
-    n = type.getDimSize(1);
-  }
+  using MatmulSkeleton::MatmulSkeleton;
 
-  void emit(Value lo, Value hi) {
-    // With many rows of x, decoding once into a buffer beats decoding once
-    // for each few rows. Sums then pass through out, which must hold them.
-    bool decodeFirst = !reader.isPlain() &&
-                       (m < 0 || m >= (k.avx512 ? 8 : 2)) &&
-                       cast<MemRefType>(out.getType()).getElementType().isF32();
-    if (decodeFirst) {
-      decoded = k.scratch({kRowTile, getDecodedColumns()});
-      if (reader.getSparseRows())
-        cursors = k.scratch({kRowTile}, k.builder.getIndexType());
-    }
-    reader.begin(k);
+  void emit(Value lo, Value hi) override {
+    reader.begin(k, rowBlock());
     k.loop(lo, hi, 1, [&](Value tile) {
       reader.beginTile(k, tile);
-      if (decodeFirst)
-        emitDecodedRows(tile);
-      else
-        emitRows(tile);
+      forRowBlocks(
+          [&](Value row, int64_t count) { emitBlock(tile, row, count); });
     });
   }
 
 private:
-  /// Columns of four rows that fit the first cache as f32.
-  static constexpr int64_t kDecodedColumns = 1024;
-
   /// Rows of x that share a vector of weights: 4 x 4 sums, and the vectors of
   /// four tables and four weights, stay within the 32 registers of AVX-512;
   /// 4 x 1 within the 16 shorter ones of AVX2.
   int64_t rowBlock() const {
     int64_t most = k.avx512 ? 4 : 1;
     return m < 0 ? most : std::min(m, most);
-  }
-
-  /// Whether a group is a part of a granule and begins between its vectors.
-  bool groupsWithinGranule() const {
-    return reader.getGroup() && reader.getGroup() < reader.getGranule();
-  }
-  /// Columns of a group, or of the granule that holds several.
-  int64_t getGroupColumns() const {
-    if (!reader.getGroup())
-      return columns;
-    return std::min(std::max(reader.getGroup(), reader.getGranule()), columns);
-  }
-  void beginGroup(Value group) {
-    if (!groupsWithinGranule())
-      reader.beginGroup(k, group);
-  }
-  void beginChunk(Value granule, int64_t chunk) {
-    if (!groupsWithinGranule() || chunk * kLanes % reader.getGroup() != 0)
-      return;
-    int64_t groups = reader.getGranule() / reader.getGroup();
-    reader.beginGroup(
-        k, k.add(k.mul(granule, groups), chunk * kLanes / reader.getGroup()));
-  }
-
-  /// Columns of a decoded block, and groups in it; whole groups, or a part of
-  /// the only one.
-  int64_t getDecodedColumns() const {
-    int64_t group = getGroupColumns();
-    if (group == columns)
-      return std::min<int64_t>(kDecodedColumns,
-                               llvm::alignTo(columns, reader.getGranule()));
-    return std::max<int64_t>(1, kDecodedColumns / group) * group;
-  }
-
-  /// Blocks of columns of one tile: decode, then multiply with all rows of x.
-  void emitDecodedRows(Value tile) {
-    int64_t size = getDecodedColumns(), full = columns / size;
-    Value rows = k.dim(out, 0);
-    k.loop(k.index(0), rows, 1, [&](Value row) {
-      for (int64_t r = 0; r < kRowTile; ++r)
-        whenColumn(tile, r, [&](Value column) {
-          Value start = bias ? k.load(bias, column) : k.constant(0.0f);
-          k.store(start, out, {row, column});
-        });
-    });
-    if (cursors)
-      for (int64_t r = 0; r < kRowTile; ++r)
-        whenColumn(tile, r, [&](Value row) {
-          memref::StoreOp::create(k.builder, k.loc, sparseEntry(row), cursors,
-                                  k.index(r));
-        });
-    auto emitBlockOf = [&](Value index, int64_t count) {
-      decodeBlock(index, size, count);
-      if (cursors)
-        for (int64_t r = 0; r < kRowTile; ++r)
-          whenColumn(tile, r, [&](Value row) {
-            addSparseToDecoded(row, r, k.mul(index, size), count);
-          });
-      forRowBlocks([&](Value row, int64_t rowCount) {
-        multiplyDecoded(tile, row, rowCount, k.mul(index, size), count);
-      });
-    };
-    if (full == 1)
-      emitBlockOf(k.index(0), size);
-    else if (full > 1)
-      k.loop(k.index(0), k.index(full), 1,
-             [&](Value index) { emitBlockOf(index, size); });
-    if (columns % size)
-      emitBlockOf(k.index(full), columns % size);
-  }
-
-  /// Decodes `count` columns from `index` * `size` on.
-  void decodeBlock(Value index, int64_t size, int64_t count) {
-    int64_t group = getGroupColumns(), granule = reader.getGranule();
-    auto decodeColumns = [&](Value first, Value place, int64_t columnCount) {
-      auto decodeGranule = [&](Value number, int64_t left) {
-        int64_t chunks = llvm::divideCeil(left, kLanes);
-        Value source = k.add(first, number);
-        reader.beginGranule(k, source, chunks);
-        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-          beginChunk(source, chunk);
-          for (int64_t r = 0; r < kRowTile; ++r) {
-            Value weight =
-                reader.decode(k, r, chunk, k.laneMask(left - chunk * kLanes));
-            if (Value scale = reader.getRowScale(k, r))
-              weight = k.mulf(weight, k.splat(scale));
-            k.storeVector(
-                weight, decoded,
-                {k.index(r),
-                 k.add(k.add(place, k.mul(number, granule)), chunk * kLanes)});
-          }
-        }
-      };
-      k.loop(k.index(0), k.index(columnCount / granule), 1,
-             [&](Value number) { decodeGranule(number, granule); });
-      if (columnCount % granule)
-        decodeGranule(k.index(columnCount / granule), columnCount % granule);
-    };
-    if (group == columns) {
-      beginGroup(k.index(0));
-      decodeColumns(k.mul(index, size / granule), k.index(0), count);
-      return;
-    }
-    Value firstGroup = k.mul(index, size / group);
-    auto decodeGroup = [&](Value number, int64_t columnCount) {
-      Value source = k.add(firstGroup, number);
-      beginGroup(source);
-      decodeColumns(k.mul(source, group / granule), k.mul(number, group),
-                    columnCount);
-    };
-    k.loop(k.index(0), k.index(count / group), 1,
-           [&](Value number) { decodeGroup(number, group); });
-    if (count % group)
-      decodeGroup(k.index(count / group), count % group);
-  }
-
-  /// Adds the products of `count` rows of x with the decoded block to out.
-  void multiplyDecoded(Value tile, Value row, int64_t count, Value column,
-                       int64_t size) {
-    auto step = [&](Value offset, Value mask, ValueRange carried) {
-      Values sums(carried), weights;
-      for (int64_t r = 0; r < kRowTile; ++r)
-        weights.push_back(k.loadVector(decoded, {k.index(r), offset}));
-      for (int64_t i = 0; i < count; ++i) {
-        Value input =
-            k.loadVector(x, {k.add(row, i), k.add(column, offset)}, mask);
-        for (int64_t r = 0; r < kRowTile; ++r)
-          sums[i * kRowTile + r] =
-              k.fma(input, weights[r], sums[i * kRowTile + r]);
-      }
-      return sums;
-    };
-    Values sums =
-        k.chunks(k.index(size), Values(count * kRowTile, k.splat(0.0f)), step);
-    for (int64_t r = 0; r < kRowTile; ++r)
-      whenColumn(tile, r, [&](Value at) {
-        for (int64_t i = 0; i < count; ++i) {
-          Values place{k.add(row, i), at};
-          k.store(k.addf(k.load(out, place), k.sum(sums[i * kRowTile + r])),
-                  out, place);
-        }
-      });
   }
 
   /// Column `r` of a tile of the result, where it exists.
@@ -236,11 +69,6 @@ private:
       k.loop(full, rows, 1, [&](Value row) { body(row, 1); });
     else if (m % block)
       body(full, m % block);
-  }
-
-  void emitRows(Value tile) {
-    forRowBlocks(
-        [&](Value row, int64_t count) { emitBlock(tile, row, count); });
   }
 
   /// `count` rows of x from `row` on times one tile of W.
@@ -312,9 +140,11 @@ private:
     reader.beginGranule(k, number, chunks);
     Value column = k.mul(number, reader.getGranule());
     Values sums(carried);
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    int64_t turn = 0;
+    for (int64_t chunk : reader.getOrder(chunks)) {
       Value mask = k.laneMask(size - chunk * kLanes);
       beginChunk(number, chunk);
+      int64_t copy = turn++ % copies;
       Values inputs, weights;
       for (int64_t i = 0; i < count; ++i)
         inputs.push_back(k.loadVector(
@@ -323,25 +153,11 @@ private:
         weights.push_back(reader.decode(k, r, chunk, mask));
       for (int64_t i = 0; i < count; ++i)
         for (int64_t r = 0; r < kRowTile; ++r) {
-          Value &sum = sums[(i * kRowTile + r) * copies + chunk % copies];
+          Value &sum = sums[(i * kRowTile + r) * copies + copy];
           sum = k.fma(inputs[i], weights[r], sum);
         }
     }
     return sums;
-  }
-
-  /// The first entry of a row in the sparse part, or the end of the row before.
-  Value sparseEntry(Value row) {
-    Value entry = memref::LoadOp::create(
-        k.builder, k.loc, reader.getSparseRows()->start, ValueRange(row));
-    return arith::IndexCastOp::create(k.builder, k.loc,
-                                      k.builder.getIndexType(), entry);
-  }
-  Value sparseColumn(Value entry) {
-    return arith::IndexCastUIOp::create(
-        k.builder, k.loc, k.builder.getIndexType(),
-        memref::LoadOp::create(k.builder, k.loc, reader.getSparseRows()->column,
-                               ValueRange(entry)));
   }
 
   /// Row `weightRow` of the sparse part times `count` rows of x, as vectors of
@@ -365,7 +181,7 @@ private:
           arith::SubIOp::create(k.builder, k.loc, lanes,
                                 k.splat(k.sub(start, entry))),
           k.splat(k.sub(behind, start)));
-      Value column = loadIntegers(sparse.column, entry, present);
+      Value column = k.loadElements(sparse.column, entry, present);
       if (!columnType.getElementType().isInteger(32))
         column = arith::ExtUIOp::create(k.builder, k.loc, k.vecI32, column);
       Value weight = k.loadVector(sparse.value, entry, present);
@@ -385,59 +201,6 @@ private:
     return k.loop(k.index(0), k.sub(end, first), kLanes,
                   Values(count, k.splat(0.0f)), step);
   }
-
-  Value loadIntegers(Value memref, Value at, Value mask) {
-    auto type = VectorType::get(
-        {kLanes}, cast<MemRefType>(memref.getType()).getElementType());
-    if (!mask)
-      return vector::LoadOp::create(k.builder, k.loc, type, memref,
-                                    ValueRange(at));
-    Value none = arith::ConstantOp::create(k.builder, k.loc,
-                                           k.builder.getZeroAttr(type));
-    return vector::MaskedLoadOp::create(k.builder, k.loc, type, memref, at,
-                                        mask, none);
-  }
-
-  /// Adds what row `weightRow`, number `r` of its tile, keeps in `size` columns
-  /// from `column` on to the decoded block. Blocks come in ascending order.
-  void addSparseToDecoded(Value weightRow, int64_t r, Value column,
-                          int64_t size) {
-    OpBuilder &b = k.builder;
-    Value end = sparseEntry(k.add(weightRow, 1));
-    Value behind = k.add(column, size);
-    Type index = b.getIndexType();
-    Value next = memref::LoadOp::create(b, k.loc, cursors, k.index(r));
-    auto loop = scf::WhileOp::create(
-        b, k.loc, TypeRange{index, index}, next,
-        [&](OpBuilder &, Location, ValueRange at) {
-          // The column of the entry, or one behind the block without any.
-          auto found = scf::IfOp::create(
-              b, k.loc, k.less(at[0], end),
-              [&](OpBuilder &, Location) {
-                Value value = sparseColumn(at[0]);
-                scf::YieldOp::create(b, k.loc, value);
-              },
-              [&](OpBuilder &, Location) {
-                scf::YieldOp::create(b, k.loc, behind);
-              });
-          scf::ConditionOp::create(b, k.loc, k.less(found.getResult(0), behind),
-                                   ValueRange{at[0], found.getResult(0)});
-        },
-        [&](OpBuilder &, Location, ValueRange at) {
-          Values place{k.index(r), k.sub(at[1], column)};
-          Value kept = k.load(reader.getSparseRows()->value, at[0]);
-          k.store(k.addf(k.load(decoded, place), kept), decoded, place);
-          scf::YieldOp::create(b, k.loc, k.add(at[0], 1));
-        });
-    memref::StoreOp::create(b, k.loc, loop.getResult(0), cursors, k.index(r));
-  }
-
-  KernelBuilder &k;
-  WeightReader &reader;
-  Value x, bias, out;
-  Value decoded; ///< [4, columns of a block]
-  Value cursors; ///< [4], next entry of the sparse part
-  int64_t columns, m, n;
 };
 
 void emitCall(OpBuilder &builder, KernelLibrary &library, Location loc,
@@ -446,26 +209,69 @@ void emitCall(OpBuilder &builder, KernelLibrary &library, Location loc,
               function_ref<std::unique_ptr<WeightReader>(ValueRange)> reader) {
   Value xMatrix = asMatrix(builder, loc, x);
   Value outMatrix = asMatrix(builder, loc, out);
-  // Blocks of rows are worth a kernel of their own only for a few rows.
   auto type = cast<MemRefType>(outMatrix.getType());
   SmallVector<Value> inputs{xMatrix, outMatrix};
   llvm::append_range(inputs, weights);
   if (bias)
     inputs.push_back(bias);
-  Value tiles = arith::ConstantIndexOp::create(builder, loc,
-                                               llvm::divideCeil(n, kRowTile));
+  bool manyRows = hasManyRows(type, library.hasAvx512());
+  int64_t itemRows =
+      manyRows ? getPanelRows(library.hasAvx512()) : MatmulSkeleton::kRowTile;
+  Value items = arith::ConstantIndexOp::create(builder, loc,
+                                               llvm::divideCeil(n, itemRows));
   int64_t work = type.isDynamicDim(0) ? -1 : type.getDimSize(0) * n * columns;
-  library.call(builder, loc, name, kernelKey(inputs, rest), tiles, inputs, work,
+  library.call(builder, loc, name, kernelKey(inputs, rest), items, inputs, work,
                [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {
                  std::unique_ptr<WeightReader> decoder =
                      reader(args.slice(2, weights.size()));
-                 MatmulSkeleton(k, *decoder, args[0],
-                                bias ? args.back() : Value(), args[1], columns)
-                     .emit(lo, hi);
+                 Value start = bias ? args.back() : Value();
+                 if (manyRows)
+                   createPanelSkeleton(k, *decoder, args[0], start, args[1],
+                                       columns)
+                       ->emit(lo, hi);
+                 else
+                   TileSkeleton(k, *decoder, args[0], start, args[1], columns)
+                       .emit(lo, hi);
                });
 }
 
 } // namespace
+
+MatmulSkeleton::MatmulSkeleton(KernelBuilder &k, WeightReader &reader, Value x,
+                               Value bias, Value out, int64_t columns)
+    : k(k), reader(reader), x(x), bias(bias), out(out), columns(columns) {
+  auto type = cast<MemRefType>(out.getType());
+  m = type.isDynamicDim(0) ? -1 : type.getDimSize(0);
+  n = type.getDimSize(1);
+}
+
+int64_t MatmulSkeleton::getGroupColumns() const {
+  if (!reader.getGroup())
+    return columns;
+  return std::min(std::max(reader.getGroup(), reader.getGranule()), columns);
+}
+
+void MatmulSkeleton::beginChunk(Value granule, int64_t chunk) {
+  if (!groupsWithinGranule() || chunk * kLanes % reader.getGroup() != 0)
+    return;
+  int64_t groups = reader.getGranule() / reader.getGroup();
+  reader.beginGroup(
+      k, k.add(k.mul(granule, groups), chunk * kLanes / reader.getGroup()));
+}
+
+Value MatmulSkeleton::sparseEntry(Value row) {
+  Value entry = memref::LoadOp::create(
+      k.builder, k.loc, reader.getSparseRows()->start, ValueRange(row));
+  return arith::IndexCastOp::create(k.builder, k.loc, k.builder.getIndexType(),
+                                    entry);
+}
+
+Value MatmulSkeleton::sparseColumn(Value entry) {
+  return arith::IndexCastUIOp::create(
+      k.builder, k.loc, k.builder.getIndexType(),
+      memref::LoadOp::create(k.builder, k.loc, reader.getSparseRows()->column,
+                             ValueRange(entry)));
+}
 
 void ganq::lowerMatmul(OpBuilder &builder, KernelLibrary &library,
                        MatmulOp op) {

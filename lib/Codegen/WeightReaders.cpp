@@ -9,6 +9,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/Support/MathExtras.h"
+#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -66,19 +67,43 @@ public:
   CodeReader(Value codes, SchemeAttrInterface scheme, int64_t n, int64_t k)
       : codes(codes), bits(scheme.getCodeBits()), entries(int64_t(1) << bits),
         group(scheme.getGroupSize()),
-        groups(group ? llvm::divideCeil(k, group) : 1), layout(bits, n, k) {}
+        groups(group ? llvm::divideCeil(k, group) : 1), layout(bits, n, k),
+        granules(llvm::divideCeil(k, layout.getGroupGranularity())) {}
 
   int64_t getGranule() const override { return layout.getGroupGranularity(); }
   int64_t getGroup() const override { return group; }
+  SmallVector<int64_t> getOrder(int64_t chunks) const override {
+    SmallVector<int64_t> order;
+    // Both codes of a byte follow each other, unless a group ends in between.
+    int64_t stride = nibbles && (group == 0 || group >= getGranule())
+                         ? kNibbleUnits
+                         : chunks;
+    for (int64_t first = 0; first < std::min(stride, chunks); ++first)
+      for (int64_t chunk = first; chunk < chunks; chunk += stride)
+        order.push_back(chunk);
+    return order;
+  }
+
+  void begin(KernelBuilder &k, int64_t sharing) override {
+    int64_t most = k.avx512 && sharing <= 2 ? 2 : 1;
+    codesPerIndex = std::min<int64_t>(most, 4 / std::min(bits, 4u));
+    int64_t bytes = granules * kNibbleUnits * kRowTile * kLanes;
+    if (sharing && bits == 3 && bytes <= kMaxNibbleBytes)
+      nibbles = k.scratch({bytes}, k.builder.getI8Type());
+  }
 
   void beginTile(KernelBuilder &k, Value tile) override {
     this->tile = tile;
     base = k.mul(tile, layout.getTileBytes());
+    if (nibbles)
+      k.loop(k.index(0), k.index(granules), 1,
+             [&](Value granule) { joinPlanes(k, granule); });
   }
 
   void beginGranule(KernelBuilder &k, Value granule, int64_t count) override {
     words.assign(layout.getPlanes().size(), {});
-    auto bytes = VectorType::get({kLanes}, k.builder.getI8Type());
+    if (nibbles)
+      return loadNibbles(k, granule, count);
     for (auto [number, plane] : llvm::enumerate(layout.getPlanes())) {
       int64_t perGranule = getGranule() / plane.columnsPerUnit();
       int64_t units = llvm::divideCeil(count * kLanes, plane.columnsPerUnit());
@@ -86,13 +111,9 @@ public:
           k.add(k.add(base, k.mul(granule, perGranule * kRowTile * kLanes)),
                 plane.offset);
       for (int64_t unit = 0; unit < units; ++unit)
-        for (int64_t row = 0; row < kRowTile; ++row) {
-          Value at = k.add(first, (unit * kRowTile + row) * kLanes);
-          Value word = vector::LoadOp::create(k.builder, k.loc, bytes, codes,
-                                              ValueRange(at));
-          words[number].push_back(
-              arith::ExtUIOp::create(k.builder, k.loc, k.vecI32, word));
-        }
+        for (int64_t row = 0; row < kRowTile; ++row)
+          words[number].push_back(loadBytes(
+              k, codes, k.add(first, (unit * kRowTile + row) * kLanes)));
       // A unit of four rows is a cache line.
       for (int64_t unit = 0; unit < units; ++unit)
         k.prefetch(codes, {k.add(first, unit * kRowTile * kLanes + kAhead)});
@@ -104,6 +125,14 @@ protected:
   /// zero if `exact`, else undefined.
   Value codeVector(KernelBuilder &k, int64_t row, int64_t chunk, bool exact,
                    int64_t left = 0) {
+    if (nibbles) {
+      assert(!exact && left == 0 && "bits around joined codes are undefined");
+      Value word = words[0][chunk % kNibbleUnits * kRowTile + row];
+      return chunk < kNibbleUnits
+                 ? word
+                 : arith::ShRUIOp::create(k.builder, k.loc, word, k.splatInt(4))
+                       .getResult();
+    }
     Value code;
     for (auto [number, plane] : llvm::enumerate(layout.getPlanes())) {
       int64_t chunks = plane.columnsPerUnit() / kLanes;
@@ -149,17 +178,32 @@ protected:
   bool fitsRegisters(KernelBuilder &k) const {
     return bits <= (k.avx512 ? 6 : 4);
   }
-  /// Entry i modulo the size of the table for lane i of a register.
+  /// Table number `number` as lanes of a register: entry i for lane i, with the
+  /// code of the first column of an index in the low bits of i, that of the
+  /// next one above. Repeated to the size of the register.
   template <typename T>
-  SmallVector<T> repeatEntries(KernelBuilder &k, ArrayRef<T> values) const {
+  SmallVector<T> arrangeEntries(KernelBuilder &k, ArrayRef<T> values,
+                                int64_t number) const {
     SmallVector<T> lanes;
     for (int64_t i = 0; i < registerEntries(k); ++i)
-      lanes.push_back(values[i % entries]);
+      lanes.push_back(values[(i >> (bits * number)) % entries]);
     return lanes;
   }
-  Value lookup(KernelBuilder &k, Value table, int64_t row, int64_t chunk) {
-    return TableLookupOp::create(k.builder, k.loc, k.vecF32, table,
-                                 codeVector(k, row, chunk, /*exact=*/false));
+  /// A table in registers for each code that an index holds. One permute
+  /// ignores the bits of the other code, so that both share a shift.
+  using Tables = std::array<Value, 2>;
+  template <typename Function> Tables makeTables(Function make) const {
+    Tables tables;
+    for (int64_t number = 0; number < codesPerIndex; ++number)
+      tables[number] = make(number);
+    return tables;
+  }
+  Value lookup(KernelBuilder &k, const Tables &tables, int64_t row,
+               int64_t chunk) {
+    int64_t number = chunk % codesPerIndex;
+    return TableLookupOp::create(
+        k.builder, k.loc, k.vecF32, tables[number],
+        codeVector(k, row, chunk - number, /*exact=*/false));
   }
   /// Looks up a table in memory, [tables, entries] in f32.
   Value gather(KernelBuilder &k, Value tables, int64_t table, int64_t row,
@@ -176,14 +220,90 @@ protected:
   unsigned bits;
   int64_t entries, group, groups;
   CodeLayout layout;
+  /// Codes whose bits one index of a permute holds.
+  int64_t codesPerIndex = 1;
 
 private:
   /// Bytes between what is read and what is prefetched. Hardware stops at the
   /// end of a page, which is often the end of a row tile as well.
   static constexpr int64_t kAhead = 2048;
+  /// Vectors of bytes that hold a granule of 3-bit codes, one in each nibble.
+  static constexpr int64_t kNibbleUnits = 4;
+  /// Of the stack, for wider rows than any model has.
+  static constexpr int64_t kMaxNibbleBytes = 256 * 1024;
 
-  /// By plane: units, rows innermost.
+  Value loadBytes(KernelBuilder &k, Value memref, Value at) {
+    auto type = VectorType::get({kLanes}, k.builder.getI8Type());
+    Value bytes =
+        vector::LoadOp::create(k.builder, k.loc, type, memref, ValueRange(at));
+    return arith::ExtUIOp::create(k.builder, k.loc, k.vecI32, bytes);
+  }
+
+  /// Joins the planes of 3-bit codes, 2 bits and 1 bit, of a granule of all
+  /// four rows. Byte by byte that takes 13 instructions for 512 codes; vector
+  /// by vector of f32, three for 16.
+  void joinPlanes(KernelBuilder &k, Value granule) {
+    constexpr int64_t kLine = kRowTile * kLanes;
+    OpBuilder &b = k.builder;
+    auto bytes = VectorType::get({kLine}, b.getI8Type());
+    auto load = [&](int64_t plane, int64_t unit) -> Value {
+      const CodeLayout::Plane &from = layout.getPlanes()[plane];
+      int64_t units = getGranule() / from.columnsPerUnit();
+      Value at = k.add(k.add(base, k.mul(granule, units * kLine)),
+                       from.offset + unit * kLine);
+      Value line =
+          vector::LoadOp::create(b, k.loc, bytes, codes, ValueRange(at));
+      return vector::BitCastOp::create(b, k.loc, k.vecI32, line);
+    };
+    auto left = [&](Value bits, int64_t count) -> Value {
+      return arith::ShLIOp::create(b, k.loc, bits, k.splatInt(count));
+    };
+    auto right = [&](Value bits, int64_t count) -> Value {
+      return arith::ShRUIOp::create(b, k.loc, bits, k.splatInt(count));
+    };
+    // The second unit of a last, incomplete granule lies in the plane behind.
+    Value first = load(0, 0), second = load(0, 1), high = load(1, 0);
+    constexpr uint32_t kLowNibbles = 0x0F0F0F0F, kHighBits = 0x44444444;
+    Value even = k.selectBits(kLowNibbles, first, left(second, 4));
+    Value odd = k.selectBits(kLowNibbles, right(first, 4), second);
+    // Bits 0 to 2 and 4 to 6 of a byte become the codes of chunk i and i + 4.
+    Value joined[kNibbleUnits] = {
+        k.selectBits(kHighBits, left(high, 2), even),
+        k.selectBits(kHighBits, left(high, 1), right(even, 2)),
+        k.selectBits(kHighBits, high, odd),
+        k.selectBits(kHighBits, right(high, 1), right(odd, 2))};
+    for (auto [unit, bits] : llvm::enumerate(joined)) {
+      Value at = k.add(k.mul(granule, kNibbleUnits * kLine),
+                       static_cast<int64_t>(unit) * kLine);
+      vector::StoreOp::create(b, k.loc,
+                              vector::BitCastOp::create(b, k.loc, bytes, bits),
+                              nibbles, ValueRange(at));
+    }
+  }
+
+  void loadNibbles(KernelBuilder &k, Value granule, int64_t count) {
+    constexpr int64_t kLine = kRowTile * kLanes;
+    Value first = k.mul(granule, kNibbleUnits * kLine);
+    for (int64_t i = 0; i < std::min(count, kNibbleUnits) * kRowTile; ++i)
+      words[0].push_back(loadBytes(k, nibbles, k.add(first, i * kLanes)));
+    // What the next tiles join, a line for each that this granule came from.
+    int64_t ahead =
+        llvm::alignTo(kAhead, static_cast<uint64_t>(layout.getTileBytes()));
+    for (const CodeLayout::Plane &plane : layout.getPlanes()) {
+      int64_t units = getGranule() / plane.columnsPerUnit();
+      Value at = k.add(k.add(base, k.mul(granule, units * kLine)),
+                       plane.offset + ahead);
+      for (int64_t unit = 0; unit < units; ++unit)
+        k.prefetch(codes, {k.add(at, unit * kLine)});
+    }
+  }
+
+  /// By plane: units, rows innermost; of joined codes only the first.
   SmallVector<Values> words;
+  int64_t granules;
+  /// Joined codes of a tile of 3-bit codes: [granule][unit][row][lane]; null
+  /// where planes are joined vector by vector.
+  Value nibbles;
 };
 
 /// Entries of a table, given by their bits, as f32. Those of f8E4M3FN lack a
@@ -238,7 +358,8 @@ public:
                 components[components.size() - 2], components.back()};
   }
 
-  void begin(KernelBuilder &k) override {
+  void begin(KernelBuilder &k, int64_t sharing) override {
+    CodeReader::begin(k, sharing);
     if (!fitsRegisters(k))
       spill = k.scratch({tablesPerTile(), entries});
   }
@@ -261,13 +382,16 @@ public:
                         : row(k, t);
       if (fitsRegisters(k)) {
         Value stored = load(k, place, group, 0, entries);
-        if (entries < registerEntries(k)) {
-          SmallVector<int64_t> lanes(entries);
-          std::iota(lanes.begin(), lanes.end(), 0);
-          stored = vector::ShuffleOp::create(k.builder, k.loc, stored, stored,
-                                             repeatEntries<int64_t>(k, lanes));
-        }
-        table[t] = widenEntries(k, stored, scheme.getEntry());
+        SmallVector<int64_t> lanes(entries);
+        std::iota(lanes.begin(), lanes.end(), 0);
+        table[t] = makeTables([&](int64_t number) {
+          Value all = stored;
+          if (entries < registerEntries(k))
+            all = vector::ShuffleOp::create(
+                k.builder, k.loc, stored, stored,
+                arrangeEntries<int64_t>(k, lanes, number));
+          return widenEntries(k, all, scheme.getEntry());
+        });
         continue;
       }
       for (int64_t at = 0; at < entries; at += kLanes)
@@ -307,7 +431,8 @@ private:
   LutAttr scheme;
   Value tables, scales, spill;
   SparseRows sparse;
-  Value table[kRowTile], scale[kRowTile];
+  Tables table[kRowTile];
+  Value scale[kRowTile];
 };
 
 /// Codes with a scale for each row and group. Where a row has several groups,
@@ -319,7 +444,8 @@ public:
                int64_t k)
       : CodeReader(codes, scheme, n, k), scales(scales) {}
 
-  void begin(KernelBuilder &k) override {
+  void begin(KernelBuilder &k, int64_t sharing) override {
+    CodeReader::begin(k, sharing);
     if (groups == 1)
       return;
     wideScales = k.scratch({kRowTile * groups});
@@ -367,8 +493,8 @@ public:
       : ScaledReader(components[0], components[1], scheme, n, k),
         zeros(components[2]) {}
 
-  void begin(KernelBuilder &k) override {
-    ScaledReader::begin(k);
+  void begin(KernelBuilder &k, int64_t sharing) override {
+    ScaledReader::begin(k, sharing);
     if (groups == 1)
       return;
     wideShifts = k.scratch({kRowTile * groups});
@@ -393,18 +519,20 @@ public:
         continue;
       SmallVector<float> level(entries);
       std::iota(level.begin(), level.end(), 0.0f);
-      Value levels = arith::ConstantOp::create(
-          k.builder, k.loc,
-          DenseElementsAttr::get(
-              VectorType::get({lanes(k)}, k.f32),
-              ArrayRef<float>(repeatEntries<float>(k, level))));
-      scale[r] = k.fma(levels, scale[r], shift[r]);
+      table[r] = makeTables([&](int64_t number) {
+        Value levels = arith::ConstantOp::create(
+            k.builder, k.loc,
+            DenseElementsAttr::get(
+                VectorType::get({lanes(k)}, k.f32),
+                ArrayRef<float>(arrangeEntries<float>(k, level, number))));
+        return k.fma(levels, scale[r], shift[r]);
+      });
     }
   }
 
   Value decode(KernelBuilder &k, int64_t row, int64_t chunk, Value) override {
     if (usesTable(k))
-      return lookup(k, scale[row], row, chunk);
+      return lookup(k, table[row], row, chunk);
     Value level = arith::SIToFPOp::create(
         k.builder, k.loc, k.vecF32, codeVector(k, row, chunk, /*exact=*/true));
     return k.fma(level, scale[row], shift[row]);
@@ -414,18 +542,8 @@ protected:
   void widen(KernelBuilder &k, Value scale, Value from, Value offset,
              Value mask) override {
     ScaledReader::widen(k, scale, from, offset, mask);
-    auto bytes = VectorType::get({kLanes}, k.builder.getI8Type());
-    Value zero;
-    if (mask) {
-      Value none = arith::ConstantOp::create(k.builder, k.loc,
-                                             k.builder.getZeroAttr(bytes));
-      zero = vector::MaskedLoadOp::create(k.builder, k.loc, bytes, flatZeros,
-                                          from, mask, none);
-    } else {
-      zero = vector::LoadOp::create(k.builder, k.loc, bytes, flatZeros,
-                                    ValueRange(from));
-    }
-    zero = arith::UIToFPOp::create(k.builder, k.loc, k.vecF32, zero);
+    Value zero = arith::UIToFPOp::create(k.builder, k.loc, k.vecF32,
+                                         k.loadElements(flatZeros, from, mask));
     k.storeVector(k.negf(k.mulf(zero, scale)), wideShifts, offset, mask);
   }
 
@@ -440,6 +558,7 @@ private:
 
   Value zeros, wideShifts, flatZeros;
   Value scale[kRowTile], shift[kRowTile];
+  Tables table[kRowTile];
 };
 
 /// Fixed levels times a scale. Levels that are powers of two are multiplied by
@@ -453,8 +572,8 @@ public:
         levels(scheme.getFixedLevels()),
         arePowers(llvm::all_of(levels, isPower)) {}
 
-  void begin(KernelBuilder &k) override {
-    ScaledReader::begin(k);
+  void begin(KernelBuilder &k, int64_t sharing) override {
+    ScaledReader::begin(k, sharing);
     if (fitsRegisters(k))
       return;
     memory = k.scratch({1, entries});
@@ -470,8 +589,11 @@ public:
   void beginGroup(KernelBuilder &k, Value group) override {
     for (int64_t r = 0; r < kRowTile; ++r) {
       Value factor = groupScale(k, r, group);
-      scale[r] = usesTable() && !addsToEachWeight(k) ? scaledTable(k, factor)
-                                                     : k.splat(factor);
+      if (usesTable() && !addsToEachWeight(k))
+        table[r] = makeTables(
+            [&](int64_t number) { return scaledTable(k, factor, number); });
+      else
+        scale[r] = k.splat(factor);
     }
   }
 
@@ -479,9 +601,10 @@ public:
     if (addsToEachWeight(k))
       return addExponents(k, row, chunk);
     if (usesTable())
-      return lookup(k, scale[row], row, chunk);
-    Value level = fitsRegisters(k) ? lookup(k, constantTable(k), row, chunk)
-                                   : gather(k, memory, 0, row, chunk);
+      return lookup(k, table[row], row, chunk);
+    Value level = fitsRegisters(k)
+                      ? lookup(k, {constantTable(k, 0)}, row, chunk)
+                      : gather(k, memory, 0, row, chunk);
     return k.mulf(level, scale[row]);
   }
 
@@ -520,18 +643,18 @@ private:
     return arith::BitcastOp::create(b, k.loc, k.vecF32,
                                     arith::XOrIOp::create(b, k.loc, sum, sign));
   }
-  Value constantTable(KernelBuilder &k) {
+  Value constantTable(KernelBuilder &k, int64_t number) {
     return arith::ConstantOp::create(
         k.builder, k.loc,
         DenseElementsAttr::get(
             VectorType::get({registerEntries(k)}, k.f32),
-            ArrayRef<float>(repeatEntries<float>(k, levels))));
+            ArrayRef<float>(arrangeEntries<float>(k, levels, number))));
   }
   /// The levels of a group in a register.
-  Value scaledTable(KernelBuilder &k, Value factor) {
+  Value scaledTable(KernelBuilder &k, Value factor, int64_t number) {
     int64_t count = registerEntries(k);
     if (!arePowers)
-      return k.mulf(constantTable(k), broadcast(k, factor, count));
+      return k.mulf(constantTable(k, number), broadcast(k, factor, count));
     SmallVector<int32_t> bitsToAdd;
     for (float level : levels)
       bitsToAdd.push_back(static_cast<int32_t>(
@@ -540,8 +663,8 @@ private:
     auto type = VectorType::get({count}, k.builder.getI32Type());
     Value exponents = arith::ConstantOp::create(
         k.builder, k.loc,
-        DenseElementsAttr::get(
-            type, ArrayRef<int32_t>(repeatEntries<int32_t>(k, bitsToAdd))));
+        DenseElementsAttr::get(type, ArrayRef<int32_t>(arrangeEntries<int32_t>(
+                                         k, bitsToAdd, number))));
     Value bits = arith::BitcastOp::create(k.builder, k.loc, type,
                                           broadcast(k, factor, count));
     return arith::BitcastOp::create(
@@ -553,9 +676,14 @@ private:
   bool arePowers;
   Value memory;
   Value scale[kRowTile];
+  Tables table[kRowTile];
 };
 
 } // namespace
+
+SmallVector<int64_t> WeightReader::getOrder(int64_t chunks) const {
+  return llvm::to_vector(llvm::seq(chunks));
+}
 
 std::unique_ptr<WeightReader> ganq::createFloatReader(Value weight, int64_t n) {
   return std::make_unique<FloatReader>(weight, n);

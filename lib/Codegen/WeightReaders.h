@@ -42,8 +42,12 @@ public:
   virtual int64_t getGroup() const { return 0; }
   /// Whether weights come from memory as they are, without work per vector.
   virtual bool isPlain() const { return false; }
-  /// Emits what all tiles share, before the loop over them.
-  virtual void begin(KernelBuilder &k) {}
+  /// Order in which the vectors of a granule are decoded best.
+  virtual llvm::SmallVector<int64_t> getOrder(int64_t chunks) const;
+  /// Emits what all tiles share, before the loop over them. `sharing` rows of x
+  /// use a decoded vector while their sums occupy registers; 0 where decoded
+  /// vectors go to memory and no row is decoded twice.
+  virtual void begin(KernelBuilder &k, int64_t sharing) {}
   virtual void beginTile(KernelBuilder &k, Value tile) = 0;
   virtual void beginGroup(KernelBuilder &k, Value group) {}
   /// Starts at granule number `granule` of the row; `count` vectors follow.

@@ -99,18 +99,72 @@ func.func @sparse(%x: memref<1x256xf32>, %y: memref<1x8xf32>, %c: memref<1024xi8
 
 // -----
 
-// With many rows of x it is added to the decoded block.
+// With many rows of x it is added to the decoded block, found by bisection.
 // CHECK-LABEL: func.func private @kernel_lut4_s_matmul(
-// CHECK:         %[[BLOCK:.*]] = memref.alloca() {alignment = 64 : i64} : memref<4x256xf32>
+// CHECK-DAG:     %[[X:.*]] = memref.alloca() {alignment = 64 : i64} : memref<32x256xf32>
+// CHECK-DAG:     %[[BLOCK:.*]] = memref.alloca() {alignment = 64 : i64} : memref<16x256xf32>
+// CHECK-DAG:     %[[PANEL:.*]] = memref.alloca() {alignment = 64 : i64} : memref<256x32xf32>
+// CHECK:         vector.store %{{.*}}, %[[X]]
 // CHECK:         ganq.table_lookup
+// CHECK:         scf.while
 // CHECK:         scf.while
 // CHECK:           memref.store %{{.*}}, %[[BLOCK]]
 // CHECK-NOT:     vector.gather
-// CHECK:         math.fma
-func.func @sparse_many(%x: memref<16x256xf32>, %y: memref<16x8xf32>, %c: memref<1024xi8>, %t: memref<8x1x16xf16>,
+// CHECK:         vector.store %{{.*}}, %[[PANEL]]
+// Lanes are rows of the weight: elements of x are broadcast, nothing is reduced.
+// CHECK:         %[[ELEMENT:.*]] = memref.load %[[X]]
+// CHECK:         %[[SPLAT:.*]] = vector.broadcast %[[ELEMENT]]
+// CHECK:         math.fma %[[SPLAT]]
+// CHECK-NOT:     vector.reduction
+// CHECK:         return
+func.func @sparse_many(%x: memref<32x256xf32>, %y: memref<32x8xf32>, %c: memref<1024xi8>, %t: memref<8x1x16xf16>,
                        %a: memref<9xi32>, %b: memref<16xi16>, %v: memref<16xf16>) {
   ganq.packed_matmul %x weight(%c, %t, %a, %b, %v : memref<1024xi8>, memref<8x1x16xf16>, memref<9xi32>, memref<16xi16>, memref<16xf16>)
-    out(%y : memref<16x8xf32>)
-    {scheme = #ganq.lut<bits = 4, outliers = 50>, n = 8, k = 256} : memref<16x256xf32>
+    out(%y : memref<32x8xf32>)
+    {scheme = #ganq.lut<bits = 4, outliers = 50>, n = 8, k = 256} : memref<32x256xf32>
+  return
+}
+
+// -----
+
+// An index of four bits holds two codes of two bits. A table for each code
+// needs no shift between them.
+// CHECK-LABEL: func.func private @kernel_lut2_matmul(
+// CHECK:         %[[LOW:.*]] = vector.shuffle %[[TABLE:.*]], %[[TABLE]] [0, 1, 2, 3, 0, 1, 2, 3, {{.*}}] : vector<4xi16>
+// CHECK:         %[[LOWHALF:.*]] = arith.bitcast %[[LOW]]
+// CHECK:         %[[FIRST:.*]] = arith.extf %[[LOWHALF]]
+// CHECK:         %[[HIGH:.*]] = vector.shuffle %[[TABLE]], %[[TABLE]] [0, 0, 0, 0, 1, 1, 1, 1, {{.*}}] : vector<4xi16>
+// CHECK:         %[[HIGHHALF:.*]] = arith.bitcast %[[HIGH]]
+// CHECK:         %[[SECOND:.*]] = arith.extf %[[HIGHHALF]]
+// CHECK:         %[[INDEX:.*]] = arith.extui
+// CHECK-DAG:     ganq.table_lookup %[[FIRST]][%[[INDEX]]]
+// CHECK-DAG:     ganq.table_lookup %[[SECOND]][%[[INDEX]]]
+// CHECK-DAG:     %[[NEXT:.*]] = arith.shrui %[[INDEX]]
+// CHECK:         return
+// The permute of AVX2 reads three bits, one code.
+// AVX2-LABEL:  func.func private @kernel_lut2_matmul(
+// AVX2-NOT:      vector.shuffle {{.*}} [0, 0, 0, 0,
+// AVX2:          return
+func.func @pairs(%x: memref<1x256xf32>, %y: memref<1x8xf32>, %c: memref<512xi8>, %t: memref<8x1x4xf16>) {
+  ganq.packed_matmul %x weight(%c, %t : memref<512xi8>, memref<8x1x4xf16>) out(%y : memref<1x8xf32>)
+    {scheme = #ganq.lut<bits = 2>, n = 8, k = 256} : memref<1x256xf32>
+  return
+}
+
+// -----
+
+// The planes of 3-bit codes are joined for all four rows of a tile at once, to
+// one code in each nibble, before they are looked up.
+// CHECK-LABEL: func.func private @kernel_lut3_matmul(
+// CHECK:         %[[NIBBLES:.*]] = memref.alloca() {alignment = 64 : i64} : memref<512xi8>
+// CHECK:         scf.for
+// CHECK-COUNT-3:   vector.load %{{.*}} : memref<768xi8>, vector<64xi8>
+// CHECK-COUNT-4:   vector.store %{{.*}}, %[[NIBBLES]][%{{.*}}] : memref<512xi8>, vector<64xi8>
+// CHECK:         vector.load %[[NIBBLES]]
+// CHECK:         ganq.table_lookup
+// CHECK:         return
+func.func @planes(%x: memref<1x256xf32>, %y: memref<1x8xf32>, %c: memref<768xi8>, %t: memref<8x1x8xf16>) {
+  ganq.packed_matmul %x weight(%c, %t : memref<768xi8>, memref<8x1x8xf16>) out(%y : memref<1x8xf32>)
+    {scheme = #ganq.lut<bits = 3>, n = 8, k = 256} : memref<1x256xf32>
   return
 }

@@ -208,11 +208,17 @@ TEST_P(MatmulTest, RaggedShapes) {
 
 TEST_P(MatmulTest, ManyRowsAndColumns) {
   // More columns than one decoded block, with a rest, whole and in groups.
-  runPacked({9, 6, 2200}, true, 4, 0, true);
-  runPacked({8, 8, 2048}, true, 3, 128);
-  runPacked({11, 5, 3100}, false, 4, 1536, true);
-  runPacked({8, 4, 1300}, false, 8, 160);
-  runFloat({10, 9, 1100}, "f16", true);
+  runPacked({29, 6, 2200}, true, 4, 0, true);
+  runPacked({24, 40, 2048}, true, 3, 128);
+  runPacked({27, 5, 3100}, false, 4, 1536, true);
+  runPacked({24, 4, 1300}, false, 8, 160);
+  runFloat({26, 9, 1100}, "f16", true);
+}
+
+TEST_P(MatmulTest, MoreRowsThanAPanelServes) {
+  runPacked({283, 35, 300}, true, 2, 0, true);
+  runPacked({270, 33, 100}, false, 3, 0, true, /*dynamicRows=*/true);
+  runFloat({512, 17, 70}, "f32", false);
 }
 
 GANQ_INSTANTIATE(MatmulTest);

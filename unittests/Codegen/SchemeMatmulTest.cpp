@@ -244,7 +244,7 @@ private:
 class SchemeMatmulTest : public CpuTest {
 protected:
   void run(const std::string &text, int64_t n, int64_t k,
-           std::vector<int64_t> rows = {1, 16}) {
+           std::vector<int64_t> rows = {1, 30}) {
     SCOPED_TRACE(llvm::formatv("{0} {1}x{2}", text, n, k).str());
     SchemeWeight weight(text, n, k);
     ASSERT_TRUE(weight.scheme);
@@ -275,10 +275,12 @@ protected:
 
 TEST_P(SchemeMatmulTest, TableShapes) {
   run("lut<bits = 1, group = 16, entry = bf16>", 6, 172);
-  run("lut<bits = 2, group = 32, entry = i8>", 7, 300);
+  run("lut<bits = 2, group = 32, entry = i8>", 7, 300, {1, 2, 3, 30});
   run("lut<bits = 3, group = 64, rows = 8, entry = f8E4M3FN>", 20, 330,
-      {1, 3, 16});
+      {1, 3, 30});
   run("lut<bits = 3, group = 32>", 9, 1100);
+  run("lut<bits = 3>", 37, 712, {1, 6, 30});
+  run("lut<bits = 2, group = 64>", 6, 330, {1, 2});
   run("lut<bits = 4, group = 128, rows = 4, entry = f8E4M3FN>", 11, 400);
   run("lut<bits = 4, group = 32, rows = 16, entry = i8>", 18, 64);
   run("lut<bits = 5, rows = 8, entry = i8>", 6, 172);
@@ -288,7 +290,7 @@ TEST_P(SchemeMatmulTest, TableShapes) {
 }
 
 TEST_P(SchemeMatmulTest, SparsePart) {
-  const std::vector<int64_t> rows{1, 3, 16};
+  const std::vector<int64_t> rows{1, 3, 30};
   run("lut<bits = 4, outliers = 50>", 7, 172, rows);
   run("lut<bits = 4, outliers = 50>", 1, 31, rows);
   run("lut<bits = 4, full_rows = 2>", 5, 100, rows);
@@ -300,12 +302,12 @@ TEST_P(SchemeMatmulTest, SparsePart) {
 }
 
 TEST_P(SchemeMatmulTest, SparsePartOfManyColumns) {
-  run("lut<bits = 4, outliers = 2>", 2, 66000, {1, 9});
+  run("lut<bits = 4, outliers = 2>", 2, 66000, {1, 24});
 }
 
 TEST_P(SchemeMatmulTest, UniformScales) {
   run("uniform<bits = 1, group = 32, scale = f32>", 6, 172);
-  run("uniform<bits = 2, group = 32, scale = bf16>", 5, 330, {1, 3, 16});
+  run("uniform<bits = 2, group = 32, scale = bf16>", 5, 330, {1, 3, 30});
   run("uniform<bits = 3, levels = 5, group = 64>", 7, 172);
   run("uniform<bits = 4, scale = f32>", 6, 172);
   run("uniform<bits = 5, group = 16, scale = bf16>", 5, 300);
@@ -315,7 +317,7 @@ TEST_P(SchemeMatmulTest, UniformScales) {
 TEST_P(SchemeMatmulTest, PowersOfTwo) {
   run("pot<bits = 2>", 6, 172);
   run("pot<bits = 2, grid = stride2, group = 32>", 7, 300);
-  run("pot<bits = 3, group = 64>", 9, 1100, {1, 3, 16});
+  run("pot<bits = 3, group = 64>", 9, 1100, {1, 3, 30});
   run("pot<bits = 3, grid = stride2, scale = bf16>", 5, 100);
   run("pot<bits = 4, group = 32, scale = bf16>", 6, 172);
   run("pot<bits = 4>", 5, 1);
@@ -373,7 +375,7 @@ protected:
     std::string s =
         llvm::formatv("memref<{0}x1x{1}>", n, half ? "f16" : "bf16");
     std::string module;
-    for (int64_t m : {4, 16})
+    for (int64_t m : {4, 32})
       module += llvm::formatv(
           R"(func.func @run{0}(%x: memref<{0}x{1}xf32>, %y: memref<{0}x{2}xf32>) {
                %c = ganq.parameter "c" : {3}
@@ -388,10 +390,10 @@ protected:
     CompiledModule code(module, GetParam());
     ASSERT_TRUE(code);
     code.setParameters({{"c", codes.data()}, {"s", scales.data()}});
-    Array<float> unit({k, k}), all({k, n}), few({4, n});
+    Array<float> unit({32, k}), all({32, n}), few({4, n});
     for (int64_t j = 0; j < k; ++j)
       unit[j * k + j] = 1;
-    code.call("run16", {unit.argument(), all.argument()});
+    code.call("run32", {unit.argument(), all.argument()});
     for (int64_t block = 0; block < k; block += 4) {
       Array<float> part({4, k});
       std::copy_n(unit.values.begin() + block * k, 4 * k, part.values.begin());
