@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "IntegerBuilder.h"
+#include "ganq/Support/CodeLayout.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -42,6 +43,67 @@ Value IntegerBuilder::loadWords(Value bytes, Value at) {
   Value loaded =
       vector::LoadOp::create(k.builder, k.loc, type, bytes, ValueRange(at));
   return vector::BitCastOp::create(k.builder, k.loc, k.vecI32, loaded);
+}
+
+KernelBuilder::Values IntegerBuilder::loadTable(Value tables,
+                                                ArrayRef<Value> places,
+                                                Value group,
+                                                unsigned codeBits) {
+  constexpr int64_t kEntries = CodeLayout::kLanes;
+  int64_t entries = int64_t(1) << codeBits;
+  int64_t count = std::min(entries, kEntries);
+  auto type = VectorType::get({count}, k.builder.getI8Type());
+  Value bias = arith::ConstantOp::create(
+      k.builder, k.loc,
+      DenseElementsAttr::get(VectorType::get({kBytes}, type.getElementType()),
+                             static_cast<int8_t>(-128)));
+  Values registers;
+  for (int64_t first = 0; first < entries; first += kEntries) {
+    Values rows;
+    for (Value place : places)
+      rows.push_back(
+          vector::LoadOp::create(k.builder, k.loc, type, tables,
+                                 ValueRange{place, group, k.index(first)}));
+    rows.resize(CodeLayout::kRowTile, rows.front());
+    auto join = [&](Value a, Value b, int64_t size) {
+      // Behind a short table comes what no code reads.
+      return shuffle(
+          a, b, [=](int64_t i) { return i % size % count + i / size * count; },
+          2 * size);
+    };
+    Values pairs;
+    for (int64_t pair : {0, 2})
+      pairs.push_back(join(rows[pair], rows[pair + 1], kEntries));
+    Value all =
+        shuffle(pairs[0], pairs[1], [](int64_t i) { return i; }, kBytes);
+    registers.push_back(arith::XOrIOp::create(k.builder, k.loc, all, bias));
+  }
+  return registers;
+}
+
+Value IntegerBuilder::lookUp(ArrayRef<Value> table, Value codes) {
+  auto type = cast<VectorType>(table.front().getType());
+  auto lookUpIn = [&](Value entries, Value low) {
+    return intrinsic("llvm.x86.avx512.pshuf.b.512", "llvm.x86.avx2.pshuf.b",
+                     type, {entries, low});
+  };
+  Value result;
+  if (table.size() == 1) {
+    result = lookUpIn(table.front(), asBytes(codes));
+  } else {
+    Value low = asBytes(andi(codes, splatByte(0x0f))),
+          high = asBytes(andi(codes, splatByte(0xf0)));
+    for (auto [number, entries] : llvm::enumerate(table)) {
+      Value found = lookUpIn(entries, low);
+      Value isHere = arith::CmpIOp::create(
+          k.builder, k.loc, arith::CmpIPredicate::eq, high,
+          asBytes(splatByte(static_cast<uint8_t>(number << 4))));
+      result = result ? arith::SelectOp::create(k.builder, k.loc, isHere, found,
+                                                result)
+                      : found;
+    }
+  }
+  return vector::BitCastOp::create(k.builder, k.loc, k.vecI32, result);
 }
 
 Value IntegerBuilder::loadInputs(Value records, Value row, Value at) {

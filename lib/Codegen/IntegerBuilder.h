@@ -22,7 +22,7 @@ public:
   using Value = mlir::Value;
   using Values = KernelBuilder::Values;
 
-  /// For codes of weights in `bits` bits, below 2^bits, and of activations in
+  /// For weights as bytes below 2^bits, and of activations in
   /// `activation` bits, centered.
   IntegerBuilder(KernelBuilder &k, const CpuTarget &target, unsigned bits,
                  unsigned activation)
@@ -30,6 +30,14 @@ public:
 
   /// 64 bytes of codes from byte `at` of a buffer.
   Value loadWords(Value bytes, Value at);
+  /// Entry `code` of each code, in its place.
+  Value lookUp(mlir::ArrayRef<Value> table, Value codes);
+  /// A table of 2^`codeBits` i8 entries for each of four rows of a weight, plus
+  /// 128, as bytes: registers with 16 entries of each row. `tables` is [rows or
+  /// row blocks, groups, entries]; `places` has the first index of each row, or
+  /// one for all.
+  Values loadTable(Value tables, mlir::ArrayRef<Value> places, Value group,
+                   unsigned codeBits);
   /// 16 bytes of records at [row, at], for each of the four rows of a weight.
   Value loadInputs(Value records, Value row, Value at);
   /// The four bytes at [row, at], in all places.

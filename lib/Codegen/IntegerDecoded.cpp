@@ -96,18 +96,18 @@ void IntegerMatmul::emitDecoded() {
 
 void IntegerMatmul::decodeBlock(Value index, int64_t size) {
   int64_t blockColumns = getDecodedColumns();
-  Value tiles[kTiles];
+  Tile tiles[kTiles];
   for (int64_t t = 0; t < kTiles; ++t)
-    tiles[t] = tileAt(k.index(t));
+    tiles[t] = beginTile(tileAt(k.index(t)));
   Value firstStep = k.mul(index, blockColumns / step);
   auto decodeStep = [&](Value place, int64_t count) {
     Value at = k.mul(place, step / kQuarter), number = k.add(firstStep, place);
-    UnitCache units[kTiles];
+    StepCache caches[kTiles];
     for (int64_t chunk = 0; chunk < count; ++chunk) {
       Values codes;
       for (int64_t t = 0; t < kTiles; ++t) {
-        base = k.mul(tiles[t], layout.getTileBytes());
-        codes.push_back(decodeChunk(units[t], number, chunk));
+        tile = tiles[t];
+        codes.push_back(decodeChunk(caches[t], number, chunk));
       }
       for (auto [q, quarter] : llvm::enumerate(b.transposeTiles(codes)))
         storeScratch(quarter, decoded,

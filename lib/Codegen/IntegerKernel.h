@@ -17,13 +17,17 @@ namespace ganq {
 /// What the kernel is made for.
 struct IntegerProblem {
   int64_t m; ///< Rows of x, or -1.
-  int64_t n, columns, group;
+  int64_t n, columns;
+  int64_t group; ///< Columns that share a scale, 0 for whole rows.
   unsigned bits, activation;
   bool planes;
+  int64_t tableRows = 0; ///< Rows that share a table; 0 where codes are levels.
+  int64_t tableGroup = 0; ///< Columns that do, 0 for whole rows.
 };
 
+/// Without tables `table` is null, with them `zero` is.
 struct IntegerOperands {
-  mlir::Value x, out, codes, scale, zero, sum, bias;
+  mlir::Value x, out, codes, scale, zero, sum, table, bias;
 };
 
 /// Emits the body of the kernel that IntegerMatmul.cpp describes.
@@ -34,13 +38,16 @@ class IntegerMatmul {
 public:
   IntegerMatmul(KernelBuilder &k, const CpuTarget &target,
                 const IntegerProblem &problem, const IntegerOperands &operands)
-      : k(k), b(k, target, problem.bits, problem.activation), p(problem),
-        in(operands), layout(p.bits, p.n, p.columns),
+      : k(k),
+        b(k, target, problem.tableRows ? 8 : problem.bits, problem.activation),
+        p(problem), in(operands), layout(p.bits, p.n, p.columns),
         record(p.activation, p.columns, p.group, p.planes ? p.bits : 0) {
     step = layout.getGroupGranularity();
     // Long steps have the additions of more chains in flight.
     while (!p.planes && step < kLeastStep &&
-           (p.group == 0 || p.group % (2 * step) == 0))
+           (p.group == 0 || p.group % (2 * step) == 0) &&
+           (p.tableGroup == 0 || p.tableGroup % (2 * step) == 0 ||
+            2 * step % p.tableGroup == 0))
       step *= 2;
   }
 
@@ -59,8 +66,14 @@ private:
   /// [N, 1] as [N].
   Value flat(Value memref);
 
+  /// Four rows of W.
+  struct Tile {
+    Value number, base; ///< Its number and the first byte of its codes.
+    mlir::SmallVector<Value> table; ///< Where it is the same for all columns.
+  };
   /// A tile of the block; behind the last one that one, which is not stored.
   Value tileAt(Value number);
+  Tile beginTile(Value number);
 
   /// Stores 16 results from the sums of a row of x.
   void finish(Value row, Value total);
@@ -139,10 +152,14 @@ private:
 
   void dotInPlace(Value index, int64_t begin, int64_t end, Values &products);
 
-  /// Units of planes that were loaded already.
-  using UnitCache = std::map<std::pair<unsigned, int64_t>, Value>;
-  /// Codes of a chunk of a step as bytes.
-  Value decodeChunk(UnitCache &units, Value index, int64_t chunk);
+  /// What was loaded for a step of a tile: units of planes and tables.
+  struct StepCache {
+    std::map<std::pair<unsigned, int64_t>, Value> units;
+    std::map<int64_t, Values> tables;
+  };
+  /// A chunk of a step of the tile as bytes.
+  Value decodeChunk(StepCache &cache, Value index, int64_t chunk);
+  Values loadTable(Value number, Value group);
 
   void dotDecoded(Value index, int64_t begin, int64_t end, Values &products);
 
@@ -206,14 +223,15 @@ private:
   const IntegerOperands &in;
   CodeLayout layout;
   ActivationLayout record;
-  int64_t step;  ///< Columns that are emitted at once.
-  Value sums;    ///< [rows, tiles or 1, 16]
-  Value decoded; ///< [columns / 4, 16]
+  int64_t step;   ///< Columns that are emitted at once.
+  Value sums;     ///< [rows, tiles or 1, 16]
+  Value decoded;  ///< [columns / 4, 16]
   Value tileSums; ///< [64, 16]: those of a group, from tile registers.
-  Value groups;  ///< [groups, scale zero sum, 16]
+  Value groups;   ///< [groups, scale zero sum, 16]
   Value block, column, storeMask, padMask;
   Value bias, scale, zero, sum; ///< For 16 rows of W.
-  Value firstRow, base;
+  Value firstRow;
+  Tile tile;
   int64_t rowCount = 0, copies = 1;
   bool inPlace = false;
   bool decodes = false; ///< There are many rows of x.

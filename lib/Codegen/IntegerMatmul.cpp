@@ -65,13 +65,21 @@ void IntegerMatmul::beginBlock(Value index) {
   if (p.group)
     return loadGroups();
   scale = k.loadVector(flat(in.scale), column, padMask);
-  zero = b.loadIntegers(flat(in.zero), column, padMask);
   Value codes = b.loadIntegers(flat(in.sum), column, padMask);
+  if (p.tableRows) {
+    // Bytes are entries plus 128; the sum is that of entries.
+    zero = k.splatInt(128);
+    sum = codes;
+    return;
+  }
+  zero = b.loadIntegers(flat(in.zero), column, padMask);
   sum =
       b.subi(codes, b.muli(zero, k.splatInt(static_cast<int32_t>(p.columns))));
 }
 
 Value IntegerMatmul::flat(Value memref) {
+  if (cast<MemRefType>(memref.getType()).getRank() == 1)
+    return memref;
   return memref::CollapseShapeOp::create(
       k.builder, k.loc, memref, SmallVector<ReassociationIndices>{{0, 1}});
 }
@@ -80,6 +88,23 @@ Value IntegerMatmul::tileAt(Value number) {
   Value tile = k.add(k.mul(block, kTiles), number);
   int64_t tiles = layout.getRowTiles();
   return tiles % kTiles ? k.min(tile, k.index(tiles - 1)) : tile;
+}
+
+IntegerMatmul::Tile IntegerMatmul::beginTile(Value number) {
+  Tile result{number, k.mul(number, layout.getTileBytes()), {}};
+  if (p.tableRows && !p.tableGroup)
+    result.table = loadTable(number, k.index(0));
+  return result;
+}
+
+Values IntegerMatmul::loadTable(Value number, Value group) {
+  Values places;
+  if (p.tableRows > 1)
+    places.push_back(k.div(number, p.tableRows / kRowTile));
+  else
+    for (int64_t r = 0; r < kRowTile; ++r)
+      places.push_back(k.add(k.mul(number, kRowTile), r));
+  return b.loadTable(in.table, places, group, p.bits);
 }
 
 void IntegerMatmul::finish(Value row, Value total) {
@@ -238,7 +263,7 @@ void IntegerMatmul::emitRows(Value row, int64_t count) {
     return;
   }
   k.loop(k.index(0), k.index(kTiles), 1, [&](Value number) {
-    base = k.mul(tileAt(number), layout.getTileBytes());
+    tile = beginTile(tileAt(number));
     Values products = overColumns(k.index(0), p.columns, zeroSums());
     for (int64_t i = 0; i < count; ++i)
       storeScratch(combine(products, i), sums, {k.index(i), number});
@@ -260,7 +285,7 @@ void IntegerMatmul::prepareSums() {
     return;
   }
   // Shifting many sums of each group would cost more than shifting weights.
-  inPlace = b.target.vnni && rowCount == 1 &&
+  inPlace = b.target.vnni && rowCount == 1 && !p.tableRows &&
             (!p.group || layout.getPlanes().front().width >= 4);
   if (inPlace) {
     std::map<int64_t, int64_t> used;
@@ -301,7 +326,7 @@ Values IntegerMatmul::emitGroups() {
                       function_ref<Values()> dot) {
     SmallVector<Values> partials(rowCount);
     for (int64_t t = 0; t < kTiles; ++t) {
-      base = k.mul(tileAt(k.index(t)), layout.getTileBytes());
+      tile = beginTile(tileAt(k.index(t)));
       Values products = dot();
       for (int64_t i = 0; i < rowCount; ++i)
         partials[i].push_back(combine(products, i));
@@ -372,21 +397,21 @@ Value IntegerMatmul::loadUnit(const CodeLayout::Plane &plane, Value index,
   constexpr int64_t kUnitBytes = kRowTile * kLanes;
   int64_t perStep = step / plane.columnsPerUnit();
   Value place = k.mul(index, perStep * kUnitBytes);
-  Value at = k.add(k.add(base, place), plane.offset + unit * kUnitBytes);
+  Value at = k.add(k.add(tile.base, place), plane.offset + unit * kUnitBytes);
   Value word = b.loadWords(in.codes, at);
   if (chunk * kLanes % plane.columnsPerUnit())
     return word; // A group within a unit, which was asked for before.
   // Planes, and tiles whose groups are closed together, are read side by side:
   // behind the end of a plane comes that of the next tile or block.
   int64_t tiles = p.group || decodes ? kTiles : 1;
-  int64_t bytes = plane.units * kUnitBytes, tile = layout.getTileBytes(),
-          ahead = llvm::alignTo(kAhead / tiles * bytes / tile, kUnitBytes);
+  int64_t bytes = plane.units * kUnitBytes, all = layout.getTileBytes(),
+          ahead = llvm::alignTo(kAhead / tiles * bytes / all, kUnitBytes);
   Value next = k.add(at, ahead);
-  if (bytes < tiles * tile)
+  if (bytes < tiles * all)
     next = k.add(next, arith::SelectOp::create(
                            k.builder, k.loc,
                            k.less(k.add(place, ahead), k.index(bytes)),
-                           k.index(0), k.index(tiles * tile - bytes)));
+                           k.index(0), k.index(tiles * all - bytes)));
   k.prefetch(in.codes, next);
   return word;
 }
@@ -433,11 +458,11 @@ void IntegerMatmul::dotInPlace(Value index, int64_t begin, int64_t end,
   }
 }
 
-Value IntegerMatmul::decodeChunk(UnitCache &units, Value index, int64_t chunk) {
+Value IntegerMatmul::decodeChunk(StepCache &cache, Value index, int64_t chunk) {
   Value codes;
   for (const CodeLayout::Plane &plane : layout.getPlanes()) {
     int64_t chunks = plane.columnsPerUnit() / kLanes;
-    Value &word = units[{plane.shift, chunk / chunks}];
+    Value &word = cache.units[{plane.shift, chunk / chunks}];
     if (!word)
       word = loadUnit(plane, index, chunk / chunks, chunk);
     int64_t move =
@@ -448,15 +473,26 @@ Value IntegerMatmul::decodeChunk(UnitCache &units, Value index, int64_t chunk) {
                               ((1 << plane.width) - 1) << plane.shift)));
     codes = codes ? b.ori(codes, part) : part;
   }
-  return codes;
+  if (!p.tableRows)
+    return codes;
+  if (!p.tableGroup)
+    return b.lookUp(tile.table, codes);
+  bool isPart = p.tableGroup < step;
+  int64_t within = isPart ? chunk * kLanes / p.tableGroup : 0;
+  Values &table = cache.tables[within];
+  if (table.empty())
+    table = loadTable(tile.number,
+                      isPart ? k.add(k.mul(index, step / p.tableGroup), within)
+                             : k.div(index, p.tableGroup / step));
+  return b.lookUp(table, codes);
 }
 
 void IntegerMatmul::dotDecoded(Value index, int64_t begin, int64_t end,
                                Values &products) {
-  UnitCache units;
+  StepCache cache;
   Values codes(end);
   for (int64_t chunk = begin; chunk < end; ++chunk)
-    codes[chunk] = decodeChunk(units, index, chunk);
+    codes[chunk] = decodeChunk(cache, index, chunk);
   for (int64_t i = 0; i < rowCount; ++i)
     for (int64_t copy = 0; copy < copies; ++copy) {
       Values weights, inputs;
@@ -506,6 +542,7 @@ static std::string describe(const CpuTarget &target, const IntegerProblem &p) {
     return text + "strategy popcount, " +
            (target.popcount ? "vpopcntq" : "ones counted by tables");
   return text + "strategy int8, " +
+         (p.tableRows ? "8-bit entries by vpshufb, " : "") +
          (target.vnni ? "vpdpbusd" : "vpmaddubsw and vpmaddwd");
 }
 
@@ -521,11 +558,18 @@ void ganq::lowerIntegerMatmul(OpBuilder &builder, KernelLibrary &library,
   problem.m = type.isDynamicDim(0) ? -1 : type.getDimSize(0);
   problem.n = static_cast<int64_t>(op.getN());
   problem.columns = static_cast<int64_t>(op.getK());
-  problem.group =
-      scheme.getGroupSize() >= problem.columns ? 0 : scheme.getGroupSize();
+  auto withinRow = [&](int64_t group) {
+    return group >= problem.columns ? 0 : group;
+  };
+  problem.group = withinRow(scheme.getSumGroup());
   problem.bits = scheme.getCodeBits();
   problem.activation = scheme.getActivationBits();
   problem.planes = op.getStrategy() == Strategy::popcount;
+  auto lut = dyn_cast<LutAttr>(scheme);
+  if (lut) {
+    problem.tableRows = lut.getRows();
+    problem.tableGroup = withinRow(lut.getGroup());
+  }
   op.emitRemark() << describe(target, problem);
 
   SmallVector<Value> inputs{x, out};
@@ -536,20 +580,23 @@ void ganq::lowerIntegerMatmul(OpBuilder &builder, KernelLibrary &library,
   std::string rest =
       std::to_string(problem.n) + "x" + std::to_string(problem.columns) + "g" +
       std::to_string(problem.group) + "a" + std::to_string(problem.activation) +
-      (problem.planes ? "p" : "");
+      (problem.planes ? "p" : "") + "t" + std::to_string(problem.tableRows) +
+      "g" + std::to_string(problem.tableGroup);
   Value blocks = arith::ConstantIndexOp::create(
       builder, loc, llvm::divideCeil(problem.n, KernelBuilder::kLanes));
   int64_t work = problem.m < 0 ? -1 : problem.m * problem.n * problem.columns;
   library.call(builder, loc, scheme.getShortName() + "_matmul",
                kernelKey(inputs, rest), blocks, inputs, work,
                [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {
-                 IntegerOperands operands{args[0],
-                                          args[1],
-                                          args[2],
-                                          args[3],
-                                          args[4],
-                                          args[5],
-                                          hasBias ? args.back() : Value()};
+                 IntegerOperands operands;
+                 operands.x = args[0];
+                 operands.out = args[1];
+                 operands.codes = args[2];
+                 (lut ? operands.table : operands.scale) = args[3];
+                 (lut ? operands.scale : operands.zero) = args[4];
+                 operands.sum = args[5];
+                 if (hasBias)
+                   operands.bias = args.back();
                  IntegerMatmul(k, target, problem, operands).emit(lo, hi);
                });
 }

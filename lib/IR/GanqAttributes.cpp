@@ -93,6 +93,26 @@ static LogicalResult verifyMatrix(function_ref<InFlightDiagnostic()> emitError,
   return success();
 }
 
+static LogicalResult
+verifyActivation(function_ref<InFlightDiagnostic()> emitError,
+                 unsigned activation) {
+  if (activation > 8)
+    return emitError() << "expected activation to be between 0 and 8 bits, but "
+                          "got "
+                       << activation;
+  return success();
+}
+
+static LogicalResult
+verifyIntegerColumns(function_ref<InFlightDiagnostic()> emitError, int64_t k) {
+  // Sums of two products of 8-bit codes over more columns overflow 32 bits.
+  constexpr int64_t most = 33000;
+  if (k > most)
+    return emitError() << "expected at most " << most
+                       << " columns for a product of integers, but got " << k;
+  return success();
+}
+
 static int64_t paddedRows(int64_t n) {
   return llvm::alignTo(n, CodeLayout::kRowTile);
 }
@@ -125,7 +145,8 @@ static SchemeComponent codesComponent(MLIRContext *context, unsigned bits,
 
 LogicalResult LutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                               unsigned bits, int64_t group, int64_t rows,
-                              Type entry, int64_t outliers, int64_t fullRows) {
+                              Type entry, int64_t outliers, int64_t fullRows,
+                              unsigned activation) {
   if (failed(verifyCodes(emitError, bits, group)))
     return failure();
   // The solver works on the rows of whole tables.
@@ -150,6 +171,13 @@ LogicalResult LutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (fullRows < 0)
     return emitError() << "expected full_rows not to be negative, but got "
                        << fullRows;
+  if (failed(verifyActivation(emitError, activation)))
+    return failure();
+  if (activation && (!entry.isSignlessInteger(8) || outliers || fullRows))
+    return emitError() << "expected activation only with entries of i8 and "
+                          "without outliers and full rows, but got entry = "
+                       << entry << ", outliers = " << outliers
+                       << ", full_rows = " << fullRows;
   return success();
 }
 
@@ -157,13 +185,19 @@ unsigned LutAttr::getCodeBits() const { return getBits(); }
 
 int64_t LutAttr::getGroupSize() const { return getGroup(); }
 
+unsigned LutAttr::getActivationBits() const { return getActivation(); }
+
+int64_t LutAttr::getSumGroup() const { return 0; }
+
 int64_t LutAttr::getOutliersPerRow(int64_t k) const {
   return llvm::divideCeil(k * getOutliers(), 10000);
 }
 
 std::string LutAttr::getShortName() const {
   std::string name =
-      "lut" + std::to_string(getBits()) + groupSuffix(getGroup());
+      "lut" + std::to_string(getBits()) +
+      (getActivation() ? "a" + std::to_string(getActivation()) : "") +
+      groupSuffix(getGroup());
   if (getRows() != 1)
     name += "r" + std::to_string(getRows());
   if (!getEntry().isF16())
@@ -187,6 +221,10 @@ SmallVector<SchemeComponent> LutAttr::getComponents(int64_t n,
   if (hasScale())
     components.push_back(
         {"scale", RankedTensorType::get({paddedRows(n)}, half)});
+  if (getActivation())
+    components.push_back(
+        {"sum", RankedTensorType::get({paddedRows(n)},
+                                      IntegerType::get(context, 32))});
   if (hasSparsePart()) {
     int64_t count =
         (n - getFullRows()) * getOutliersPerRow(k) + getFullRows() * k;
@@ -208,17 +246,16 @@ LutAttr::verifyWeight(function_ref<InFlightDiagnostic()> emitError, int64_t n,
   if (failed(verifyMatrix(emitError, n, k)))
     return failure();
   if (getFullRows() > n)
-    return emitError() << "expected full_rows to be at most the " << n
-                       << " rows of the weight, but got " << getFullRows();
+    return emitError() << "expected full_rows (--full-rows) to be at most the "
+                       << n << " rows of the weight, but got " << getFullRows();
+  if (getActivation())
+    return verifyIntegerColumns(emitError, k);
   return success();
 }
 
 //===----------------------------------------------------------------------===//
 // UniformAttr
 //===----------------------------------------------------------------------===//
-
-/// Sums of two products of 8-bit codes over more columns overflow 32 bits.
-static constexpr int64_t kMaxIntegerColumns = 33000;
 
 LogicalResult UniformAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                   unsigned bits, int64_t group, unsigned levels,
@@ -233,10 +270,8 @@ LogicalResult UniformAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (!scale.isF16() && !scale.isBF16() && !scale.isF32())
     return emitError() << "expected scale to be f16, bf16 or f32, but got "
                        << scale;
-  if (activation > 8)
-    return emitError() << "expected activation to be between 0 and 8 bits, but "
-                          "got "
-                       << activation;
+  if (failed(verifyActivation(emitError, activation)))
+    return failure();
   if (shift && !activation)
     return emitError() << "expected shift only with an activation, but got "
                           "activation = 0";
@@ -295,9 +330,8 @@ UniformAttr::verifyWeight(function_ref<InFlightDiagnostic()> emitError,
                           int64_t n, int64_t k) const {
   if (failed(verifyMatrix(emitError, n, k)))
     return failure();
-  if (getActivation() && k > kMaxIntegerColumns)
-    return emitError() << "expected at most " << kMaxIntegerColumns
-                       << " columns for a product of integers, but got " << k;
+  if (getActivation())
+    return verifyIntegerColumns(emitError, k);
   return success();
 }
 

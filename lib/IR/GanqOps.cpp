@@ -257,6 +257,10 @@ PackedMatmulOp::inferResult(function_ref<InFlightDiagnostic()> emitError) {
            ShapedType();
   bool planes = getStrategy() == Strategy::popcount;
   int64_t granularity =
+  if (planes && isa<LutAttr>(getScheme()))
+    return emitError() << "expected strategy int8 with tables, but got "
+                          "popcount, which counts the bits of codes",
+           ShapedType();
       CodeLayout(getScheme().getCodeBits(), 1, 1).getGroupGranularity();
   if (planes && getScheme().getGroupSize() % granularity != 0)
     return emitError() << "expected groups of whole units, multiples of "
@@ -265,7 +269,7 @@ PackedMatmulOp::inferResult(function_ref<InFlightDiagnostic()> emitError) {
                        << getScheme().getGroupSize()
                        << "; use strategy int8 or another group",
            ShapedType();
-  int64_t bytes = ActivationLayout(activation, k, getScheme().getGroupSize(),
+  int64_t bytes = ActivationLayout(activation, k, getScheme().getSumGroup(),
                                    planes ? getScheme().getCodeBits() : 0)
                       .getBytes();
   ShapedType records = shaped(getX());

@@ -38,8 +38,9 @@ static cl::opt<std::string>
           cl::cat(category));
 static cl::opt<std::string>
     activationBits("activation-bits",
-                   cl::desc("uniform: bits that activations are rounded to, 1 "
-                            "to 8 (0: products of floats)"),
+                   cl::desc("uniform, and lut with entries of i8: bits that "
+                            "activations are rounded to, 1 to 8 (0: products "
+                            "of floats)"),
                    cl::cat(category));
 static cl::opt<std::string>
     levels("levels", cl::desc("uniform: number of levels (0: 2^bits)"),

@@ -150,14 +150,18 @@ private:
 
   FailureOr<Strategy> choose(MatmulOp matmul, SchemeAttrInterface scheme) {
     int64_t unit = CodeLayout(scheme.getCodeBits(), 1, 1).getGroupGranularity();
-    bool whole = scheme.getGroupSize() % unit == 0;
+    bool whole = scheme.getGroupSize() % unit == 0,
+         hasTables = isa<LutAttr>(scheme);
     if (strategy == "auto") {
       // Measured: counting ones beats widening codes only here.
-      bool counts = scheme.getCodeBits() == 1 && whole &&
+      bool counts = scheme.getCodeBits() == 1 && whole && !hasTables &&
                     scheme.getActivationBits() <= kMostPlanes;
       return counts ? Strategy::popcount : Strategy::int8;
     }
     Strategy asked = *symbolizeStrategy(strategy);
+    if (asked == Strategy::popcount && hasTables)
+      return matmul.emitError("expected strategy int8 or auto with tables, but "
+                              "got popcount, which counts the bits of codes");
     if (asked == Strategy::popcount && !whole)
       return matmul.emitError("expected groups of whole units, multiples of ")
              << unit << " columns, for strategy popcount, but got " << scheme
@@ -180,18 +184,18 @@ private:
                    : nullptr;
     };
     Value &record = records[{x.getAsOpaquePointer(), matmul->getBlock(), bits,
-                             scheme.getGroupSize(), planeBits,
-                             keyOf(inputScale), keyOf(inputShift)}];
+                             scheme.getSumGroup(), planeBits, keyOf(inputScale),
+                             keyOf(inputShift)}];
     if (record)
       return record;
     SmallVector<int64_t> shape(cast<RankedTensorType>(x.getType()).getShape());
     shape.back() =
-        ActivationLayout(bits, k, scheme.getGroupSize(), planeBits).getBytes();
+        ActivationLayout(bits, k, scheme.getSumGroup(), planeBits).getBytes();
     record =
         QuantizeRowsOp::create(
             builder, matmul.getLoc(),
             RankedTensorType::get(shape, builder.getI8Type()), x, inputScale,
-            inputShift, Value(), bits, scheme.getGroupSize(), planeBits)
+            inputShift, Value(), bits, scheme.getSumGroup(), planeBits)
             .getResult();
     return record;
   }

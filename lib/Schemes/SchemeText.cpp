@@ -36,6 +36,7 @@ struct SchemeFamily {
 static constexpr SchemeOption kLutOptions[] = {
     {"bits", "bits", SchemeOption::Integer},
     {"group", "group", SchemeOption::Integer},
+    {"activation-bits", "activation", SchemeOption::Integer},
     {"outliers", "outliers", SchemeOption::Fraction},
     {"full-rows", "full_rows", SchemeOption::Integer},
     {"table-rows", "rows", SchemeOption::Integer},

@@ -53,10 +53,14 @@ def rounded(x, bits):
 
 
 @pytest.mark.parametrize("cpu", ["x86-64-v3", "host"])
-@pytest.mark.parametrize("bits, activation, group", [(4, 8, 0), (4, 8, 64), (1, 2, 0), (8, 8, 0)])
-def test_products_are_those_of_the_decoded_values(bits, activation, group, cpu, tmp_path):
+@pytest.mark.parametrize(
+    "scheme, bits, activation, group",
+    [("uniform", 4, 8, 0), ("uniform", 4, 8, 64), ("uniform", 1, 2, 0), ("uniform", 8, 8, 0), ("lut", 4, 8, 64)],
+)
+def test_products_are_those_of_the_decoded_values(scheme, bits, activation, group, cpu, tmp_path):
     model = layer(tmp_path / "layer.onnx")
-    options = ("--scheme=uniform", f"--bits={bits}", f"--group={group}", "--solver=rtn", f"--cpu={cpu}")
+    solver = ("--solver=rtn",) if scheme == "uniform" else ("--solver=kmeans", "--entry=i8")
+    options = (f"--scheme={scheme}", f"--bits={bits}", f"--group={group}", *solver, f"--cpu={cpu}")
     integers, floats = tmp_path / "integers.ganq", tmp_path / "floats.ganq"
     for output, more in (integers, [f"--activation-bits={activation}"]), (floats, []):
         run_tool("ganq-compile", model, "-o", output, *options, "--quantize-head", *more)

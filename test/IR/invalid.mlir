@@ -78,6 +78,24 @@ func.func private @uniform_scale(tensor<4x32xf32, #ganq.uniform<bits = 3, scale 
 
 // -----
 
+// lut-activation
+// expected-error @below {{expected activation to be between 0 and 8 bits, but got 9}}
+func.func private @lut_activation_bits(tensor<4x32xf32, #ganq.lut<bits = 3, entry = i8, activation = 9>>)
+
+// -----
+
+// lut-activation
+// expected-error @below {{expected activation only with entries of i8 and without outliers and full rows, but got entry = 'f16', outliers = 0, full_rows = 0}}
+func.func private @lut_activation_entry(tensor<4x32xf32, #ganq.lut<bits = 3, activation = 8>>)
+
+// -----
+
+// lut-activation
+// expected-error @below {{expected activation only with entries of i8 and without outliers and full rows, but got entry = 'i8', outliers = 50, full_rows = 1}}
+func.func private @lut_activation_sparse(tensor<4x32xf32, #ganq.lut<bits = 3, entry = i8, outliers = 50, full_rows = 1, activation = 8>>)
+
+// -----
+
 // uniform-activation
 // expected-error @below {{expected activation to be between 0 and 8 bits, but got 9}}
 func.func private @uniform_activation(tensor<4x32xf32, #ganq.uniform<bits = 3, activation = 9>>)
@@ -144,6 +162,32 @@ func.func @parameter_transposed() {
 func.func @external() {
   // expected-error @below {{expected offset and length to be non-negative}}
   %0 = ganq.parameter "w" from <"f", -1, 16> : tensor<4xf32>
+  return
+}
+
+// -----
+
+// attention-records
+func.func @attention_records(%q: tensor<1x8x2x8xf32>, %k: tensor<1x8x2x4xi8>) {
+  // expected-error @below {{expected records of a static size above 4, but got 'tensor<1x8x2x4xi8>'}}
+  %0 = ganq.attention %q, %k, %k {scale = 1.0 : f32} : tensor<1x8x2x8xf32>, tensor<1x8x2x4xi8>, tensor<1x8x2x4xi8> -> tensor<1x8x2x8xf32>
+  return
+}
+
+// -----
+
+// kv-update-records
+func.func @kv_update_records(%v: memref<1x8x2x?xf32>, %c: memref<1x8x9x12xi8>, %p: index) {
+  // expected-error @below {{expected rows of a static size for a cache of bytes, but got 'memref<1x8x2x?xf32>'}}
+  ganq.kv_update %v into %c[%p] : memref<1x8x2x?xf32>, memref<1x8x9x12xi8>
+  return
+}
+
+// -----
+
+func.func @kv_update_size(%v: memref<1x8x2x8xf32>, %c: memref<1x8x9x8xi8>, %p: index) {
+  // expected-error @below {{expected cache and value to agree but for the length, but got 'memref<1x8x9x8xi8>' and 'memref<1x8x2x8xf32>'}}
+  ganq.kv_update %v into %c[%p] : memref<1x8x2x8xf32>, memref<1x8x9x8xi8>
   return
 }
 
@@ -292,6 +336,16 @@ func.func @records_strategy(%x: tensor<2x128xi8>, %c: tensor<256xi8>, %g: tensor
   // expected-error @below {{expected a strategy with #ganq.uniform<bits = 4, activation = 8>}}
   %0 = ganq.packed_matmul %x weight(%c, %g, %z, %u : tensor<256xi8>, tensor<8x1xf16>, tensor<8x1xi8>, tensor<8x1xi32>)
     {scheme = #ganq.uniform<bits = 4, activation = 8>, n = 8, k = 64} : tensor<2x128xi8> -> tensor<2x8xf32>
+  return
+}
+
+// -----
+
+// packed-matmul-records
+func.func @records_tables(%x: tensor<2x128xi8>, %c: tensor<256xi8>, %t: tensor<8x1x16xi8>, %g: tensor<8xf16>, %u: tensor<8xi32>) {
+  // expected-error @below {{expected strategy int8 with tables, but got popcount, which counts the bits of codes}}
+  %0 = ganq.packed_matmul %x weight(%c, %t, %g, %u : tensor<256xi8>, tensor<8x1x16xi8>, tensor<8xf16>, tensor<8xi32>)
+    {scheme = #ganq.lut<bits = 4, entry = i8, activation = 8>, n = 8, k = 64, strategy = #ganq.strategy<popcount>} : tensor<2x128xi8> -> tensor<2x8xf32>
   return
 }
 

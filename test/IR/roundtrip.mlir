@@ -3,6 +3,7 @@
 // CHECK-LABEL: func @weights
 // CHECK: ganq.parameter "w" from <"model.onnx", 512, 16384> transposed : tensor<64x64xf32>
 // CHECK: ganq.parameter "q" : tensor<64x128xf32, #ganq.lut<bits = 4>>
+// CHECK: ganq.parameter "r" : tensor<64x128xf32, #ganq.lut<bits = 4, entry = i8, activation = 8>>
 // CHECK: ganq.parameter "t" : tensor<64x128xf32, #ganq.lut<bits = 3, group = 128, rows = 8, entry = f8E4M3FN, outliers = 50, full_rows = 2>>
 // CHECK: ganq.parameter "a" : tensor<64x128xf32, #ganq.uniform<bits = 3, levels = 5, scale = bf16, activation = 8, smooth = true>>
 // CHECK: ganq.parameter "p" : tensor<64x128xf32, #ganq.pot<bits = 4, group = 32, grid = half, mantissa = 1>>
@@ -11,6 +12,7 @@
 func.func @weights() {
   %0 = ganq.parameter "w" from <"model.onnx", 512, 16384> transposed : tensor<64x64xf32>
   %1 = ganq.parameter "q" : tensor<64x128xf32, #ganq.lut<bits = 4>>
+  %r = ganq.parameter "r" : tensor<64x128xf32, #ganq.lut<bits = 4, entry = i8, activation = 8>>
   %t = ganq.parameter "t" : tensor<64x128xf32, #ganq.lut<bits = 3, group = 128, rows = 8, entry = f8E4M3FN, outliers = 50, full_rows = 2>>
   %a = ganq.parameter "a" : tensor<64x128xf32, #ganq.uniform<bits = 3, levels = 5, scale = bf16, activation = 8, smooth = true>>
   %p = ganq.parameter "p" : tensor<64x128xf32, #ganq.pot<bits = 4, group = 32, grid = half, mantissa = 1>>

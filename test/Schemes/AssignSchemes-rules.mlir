@@ -23,7 +23,7 @@
 // UNUSED: unused.yaml:2: expected `nothing` to match at least one weight that may be quantized, but it matches none
 // SHADOWED: shadowed.yaml:3: expected `up` to match a weight that the rules before leave, but they decide on all that it matches
 // FIELD: field.yaml:3: expected match, scheme, solver, keep or an option of schemes, but got `bit`
-// OPTION: option.yaml:1: expected an option of the scheme lut (bits, group, outliers, full-rows, table-rows, entry), but got grid
+// OPTION: option.yaml:1: expected an option of the scheme lut (bits, group, activation-bits, outliers, full-rows, table-rows, entry), but got grid
 // REGEX: regex.yaml:1: expected `match` to be a regular expression, but got `(`: parentheses not balanced
 // VALUE: value.yaml:2: expected bits to be an integer, but got `many`
 // KEEP: keep.yaml:1: expected a rule that keeps weights to say nothing about a scheme

@@ -29,7 +29,7 @@
 // NF: #ganq.nf<bits = 4>
 // MAGIC: expected a scheme to be none, lut, uniform, pot or nf, or a text such as `lut<bits = 3>`, but got `magic`
 // OPTION: expected an option of the scheme nf (bits, group), but got grid
-// FIELD: expected a field of lut (bits, group, outliers, full_rows, rows, entry), but got `levels = 4`
+// FIELD: expected a field of lut (bits, group, activation, outliers, full_rows, rows, entry), but got `levels = 4`
 // GROUP: lut<bits = 3, group = 7>: expected group to be 0
 // OPEN: expected the text of a scheme to end in `>`
 // BITS: lut<group = 128>:

@@ -20,3 +20,12 @@ func.func @impossible(%x: tensor<2x256xf32>) -> tensor<2x8xf32> {
   %0 = ganq.matmul %x, %w : tensor<2x256xf32>, tensor<8x256xf32, #ganq.uniform<bits = 1, group = 64, activation = 1>> -> tensor<2x8xf32>
   return %0 : tensor<2x8xf32>
 }
+
+// -----
+
+func.func @tables(%x: tensor<2x256xf32>) -> tensor<2x8xf32> {
+  %w = ganq.parameter "w" : tensor<8x256xf32, #ganq.lut<bits = 1, entry = i8, activation = 1>>
+  // expected-error @below {{expected strategy int8 or auto with tables, but got popcount, which counts the bits of codes}}
+  %0 = ganq.matmul %x, %w : tensor<2x256xf32>, tensor<8x256xf32, #ganq.lut<bits = 1, entry = i8, activation = 1>> -> tensor<2x8xf32>
+  return %0 : tensor<2x8xf32>
+}

@@ -21,6 +21,22 @@ func.func @uniform(%x: tensor<2x256xf32>) -> tensor<2x8xf32> {
   return %0 : tensor<2x8xf32>
 }
 
+// Tables of bytes multiply the same codes of x, whose sums are those of rows.
+// CHECK-LABEL: func @tables
+func.func @tables(%x: tensor<2x256xf32>) -> (tensor<2x8xf32>, tensor<2x8xf32>) {
+  %w = ganq.parameter "w" : tensor<8x256xf32, #ganq.lut<bits = 4, group = 64, entry = i8, activation = 8>>
+  %u = ganq.parameter "u" : tensor<8x256xf32, #ganq.uniform<bits = 4, activation = 8>>
+  // CHECK: ganq.parameter "w.table" : tensor<8x4x16xi8>
+  // CHECK: ganq.parameter "w.scale" : tensor<8xf16>
+  // CHECK: ganq.parameter "w.sum" : tensor<8xi32>
+  // CHECK: %[[R:.*]] = ganq.quantize_rows %{{.*}} {bits = 8 : i64} : tensor<2x256xf32> -> tensor<2x320xi8>
+  // CHECK: ganq.packed_matmul %[[R]] {{.*}}scheme = #ganq.lut<bits = 4, group = 64, entry = i8, activation = 8>, strategy = #ganq.strategy<int8>
+  // CHECK: ganq.packed_matmul %[[R]] {{.*}}scheme = #ganq.uniform
+  %0 = ganq.matmul %x, %w : tensor<2x256xf32>, tensor<8x256xf32, #ganq.lut<bits = 4, group = 64, entry = i8, activation = 8>> -> tensor<2x8xf32>
+  %1 = ganq.matmul %x, %u : tensor<2x256xf32>, tensor<8x256xf32, #ganq.uniform<bits = 4, activation = 8>> -> tensor<2x8xf32>
+  return %0, %1 : tensor<2x8xf32>, tensor<2x8xf32>
+}
+
 // Products of one input share its codes, unless they need other ones.
 // CHECK-LABEL: func @integers
 // CHECK-SAME: (%[[X:.*]]: tensor<1x?x256xf32>)

@@ -8,6 +8,9 @@
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/MLIRContext.h"
 #include "gtest/gtest.h"
+#include <cmath>
+#include <cstring>
+#include <numeric>
 #include <random>
 
 using namespace ganq;
@@ -113,6 +116,22 @@ TEST_F(LutSolverTest, EntriesAndTiles) {
         EXPECT_GT(error, 0.02);
         EXPECT_LT(error, name == "literal" ? 0.45 : 0.2);
       }
+}
+
+TEST_F(LutSolverTest, SumsOfEntries) {
+  makeWeight(19, 256);
+  for (auto [rows, group] : {std::pair<int64_t, int64_t>{1, 0}, {8, 64}}) {
+    roundTrip(LutAttr::get(&context, 3, group, rows,
+                           mlir::IntegerType::get(&context, 8), 0, 0, 8),
+              "kmeans");
+    for (int64_t row = 0; row < n; ++row) {
+      double sum = std::accumulate(decoded.begin() + row * k,
+                                   decoded.begin() + (row + 1) * k, 0.0);
+      auto scale = static_cast<double>(load<_Float16>(2, row));
+      EXPECT_EQ(load<int32_t>(3, row), std::lround(sum / scale)) << row;
+    }
+    EXPECT_EQ(load<int32_t>(3, n), 0);
+  }
 }
 
 TEST_F(LutSolverTest, SparsePart) {

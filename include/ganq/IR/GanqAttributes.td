@@ -73,7 +73,8 @@ class Ganq_SchemeAttr<string name, string attrMnemonic,
   let genVerifyDecl = 1;
 }
 
-def Ganq_LutAttr : Ganq_SchemeAttr<"Lut", "lut"> {
+def Ganq_LutAttr : Ganq_SchemeAttr<"Lut", "lut",
+                                   ["getActivationBits", "getSumGroup"]> {
   let summary = "Codes into a table per row (GANQ, ICML 2025, section 3)";
   let description = [{
     W[n, k] = table[n / rows, k / group, code[n, k]], with `bits`-bit codes.
@@ -85,9 +86,14 @@ def Ganq_LutAttr : Ganq_SchemeAttr<"Lut", "lut"> {
     kept in a sparse part that is added to the table's values (GANQ*,
     Algorithm 2).
 
+    With `activation` = A > 0 and entries of i8 the product is one of integers:
+    each row of x is rounded to A-bit codes as with `#ganq.uniform`, and codes
+    become bytes by their tables.
+
     Stored as tensors: `codes`, ui8 in the lane order of `CodeLayout`; `table`
-    [N / rows, groups, 2^bits]; with 8-bit entries `scale`, f16 [N]; with a
-    sparse part `outlier_start`, i32 [N + 1], and for each kept value
+    [N / rows, groups, 2^bits]; with 8-bit entries `scale`, f16 [N]; with an
+    activation `sum`, i32 [N], the sum of the entries of each row; with a sparse
+    part `outlier_start`, i32 [N + 1], and for each kept value
     `outlier_column`, ui16 (i32 beyond 65536 columns), and `outlier_value`,
     f16. N is padded to a multiple of 4.
 
@@ -97,11 +103,14 @@ def Ganq_LutAttr : Ganq_SchemeAttr<"Lut", "lut"> {
     16; (lut-rows) rows is 1 or a multiple of 4 up to 1024; (lut-entry) entry is
     f16, bf16, i8 or f8E4M3FN; (lut-outliers) 0 <= outliers <= 5000, and 0 with
     8 bits, whose tables leave nothing to keep; (lut-full-rows) 0 <= full_rows
-    <= N.
+    <= N; (lut-activation) 0 <= activation <= 8, and 0 but with entries of i8
+    and no sparse part; (lut-sum) K <= 33000 with an activation, so that sums
+    fit 32 bits.
 
     ```mlir
     tensor<4096x4096xf32, #ganq.lut<bits = 4>>
     tensor<4096x4096xf32, #ganq.lut<bits = 3, group = 64, rows = 8, entry = f8E4M3FN>>
+    tensor<4096x4096xf32, #ganq.lut<bits = 4, entry = i8, activation = 8>>
     ```
   }];
   let parameters = (ins "unsigned":$bits,
@@ -110,11 +119,17 @@ def Ganq_LutAttr : Ganq_SchemeAttr<"Lut", "lut"> {
       DefaultValuedParameter<"::mlir::Type",
                              "::mlir::Float16Type::get($_ctxt)">:$entry,
       DefaultValuedParameter<"int64_t", "0">:$outliers,
-      DefaultValuedParameter<"int64_t", "0">:$full_rows);
+      DefaultValuedParameter<"int64_t", "0">:$full_rows,
+      DefaultValuedParameter<"unsigned", "0">:$activation);
   let builders = [AttrBuilder<(ins "unsigned":$bits,
                                    CArg<"int64_t", "0">:$group), [{
     return $_get($_ctxt, bits, group, 1, ::mlir::Float16Type::get($_ctxt), 0,
-                 0);
+                 0, 0);
+  }]>,
+                  AttrBuilder<(ins "unsigned":$bits, "int64_t":$group,
+                                   "int64_t":$rows, "::mlir::Type":$entry,
+                                   "int64_t":$outliers, "int64_t":$full_rows), [{
+    return $_get($_ctxt, bits, group, rows, entry, outliers, full_rows, 0);
   }]>];
   let assemblyFormat = "`<` struct(params) `>`";
   let extraClassDeclaration = [{

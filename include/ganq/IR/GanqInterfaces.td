@@ -40,7 +40,11 @@ def Ganq_SchemeAttrInterface : AttrInterface<"SchemeAttrInterface"> {
     InterfaceMethod<"Checks that an [N, K] weight can be stored.",
       "::mlir::LogicalResult", "verifyWeight",
       (ins "::llvm::function_ref<::mlir::InFlightDiagnostic()>":$emitError,
-           "int64_t":$n, "int64_t":$k)>
+           "int64_t":$n, "int64_t":$k)>,
+    InterfaceMethod<[{
+      Columns that a product of integers adds up before it multiplies by their
+      scale; 0 stands for a whole row.
+    }], "int64_t", "getSumGroup", (ins), "", "return $_attr.getGroupSize();">
   ];
 }
 

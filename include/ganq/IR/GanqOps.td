@@ -109,9 +109,10 @@ def Ganq_PackedMatmulOp : Ganq_KernelOp<"packed_matmul", [AttrSizedOperandSegmen
     matrix. No float copy of the weight is ever made.
 
     With a scheme that rounds activations, x are the records of
-    `ganq.quantize_rows` for the scheme's activation bits and group, and
-    `strategy` says how integers are multiplied. Products of codes are added up
-    in 32-bit integers within a group (constraint packed-matmul-records).
+    `ganq.quantize_rows` for the scheme's activation bits and the columns that
+    share a scale, and `strategy` says how integers are multiplied. Products of
+    codes are added up in 32-bit integers over those columns (constraint
+    packed-matmul-records).
   }];
   let arguments = (ins Ganq_FloatOrRecords:$x,
                        Variadic<Ganq_Storage>:$components,

@@ -69,7 +69,21 @@ struct Storage {
   int64_t tableRow(int64_t row) const { return row / scheme.getRows(); }
   int64_t entriesPerTable() const { return groups << scheme.getBits(); }
   int scaleIndex() const { return 2; }
+  int sumIndex() const { return 3; }
   int sparseIndex() const { return scheme.hasScale() ? 3 : 2; }
+
+  /// The sum of the entries that a row selects.
+  int32_t sumEntries(const std::vector<std::vector<char>> &components,
+                     int64_t row) const {
+    const auto *codes = reinterpret_cast<const uint8_t *>(components[0].data());
+    const char *table =
+        components[1].data() + tableRow(row) * entriesPerTable();
+    int32_t sum = 0;
+    for (int64_t column = 0; column < k; ++column)
+      sum += static_cast<int8_t>(table[((column / group) << scheme.getBits()) +
+                                       layout.extract(codes, row, column)]);
+    return sum;
+  }
 
   /// The values of a row that its codes and tables stand for.
   template <typename Bytes>
@@ -263,6 +277,12 @@ struct LutSolverModel
         if (scheme.hasScale())
           storeHalf(result.components[storage.scaleIndex()], rows.first + row,
                     rows.scales[row]);
+        if (scheme.getActivation()) {
+          int32_t sum = storage.sumEntries(result.components, rows.first + row);
+          std::memcpy(result.components[storage.sumIndex()].data() +
+                          (rows.first + row) * sizeof(sum),
+                      &sum, sizeof(sum));
+        }
         error += rows.rows[row].outputError;
         energy += rows.rows[row].outputEnergy;
       }
