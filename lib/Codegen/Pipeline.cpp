@@ -45,7 +45,8 @@ void ganq::buildCpuLoweringPipeline(OpPassManager &manager,
 namespace {
 struct PipelineOptions : PassPipelineOptions<PipelineOptions> {
   Option<std::string> cpu{*this, "cpu",
-                          llvm::cl::desc("x86-64-v3, x86-64-v4 or host"),
+                          llvm::cl::desc("x86-64-v3, x86-64-v3-vnni, "
+                                         "x86-64-v4 or host"),
                           llvm::cl::init("host")};
 };
 } // namespace

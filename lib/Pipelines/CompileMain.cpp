@@ -134,7 +134,9 @@ static cl::list<std::string>
 static cl::opt<std::string> target("target", cl::desc("Target: cpu (default)"),
                                    cl::cat(category));
 static cl::opt<std::string>
-    cpu("cpu", cl::desc("Processor: host (default), x86-64-v3, x86-64-v4"),
+    cpu("cpu",
+        cl::desc("Processor: host (default), x86-64-v3, x86-64-v3-vnni, "
+                 "x86-64-v4"),
         cl::cat(category));
 static cl::list<std::string> bindings("bind",
                                       cl::desc("Size of a symbolic dimension"),

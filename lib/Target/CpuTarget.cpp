@@ -13,7 +13,8 @@
 using namespace llvm;
 using namespace ganq;
 
-static constexpr StringLiteral kNames[] = {"x86-64-v3", "x86-64-v4", "host"};
+static constexpr StringLiteral kNames[] = {"x86-64-v3", "x86-64-v3-vnni",
+                                           "x86-64-v4", "host"};
 
 static constexpr StringLiteral kAvx2Features[] = {"avx", "avx2", "f16c", "fma",
                                                   "bmi2"};
@@ -27,6 +28,12 @@ Expected<CpuTarget> CpuTarget::get(StringRef name) {
   if (name == "x86-64-v3" || name == "x86-64-v4") {
     target.cpu = name.str();
     target.avx512 = name == "x86-64-v4";
+    return target;
+  }
+  if (name == "x86-64-v3-vnni") {
+    target.cpu = "x86-64-v3";
+    target.features = {"+avxvnni"};
+    target.vnni = true;
     return target;
   }
   if (name != "host")

@@ -43,7 +43,9 @@ def compile(
     solver: how codes are chosen, one of the scheme's solvers (default: its first).
     exclude: regular expression of the names of weights to leave alone.
     quantize_head: quantize the output head as well.
-    cpu: "host", "x86-64-v3" or "x86-64-v4".
+    cpu: "host", "x86-64-v3", "x86-64-v3-vnni" (with AVX-VNNI) or "x86-64-v4".
+    kv_cache: how keys and values of a sequence are kept: "f32", "f16" or "i8"
+        (default: "model", the model's own type).
     bind: sizes of named dimensions, as {"batch": 1}.
     options: more arguments for ganq-compile, as strings.
     quiet: keep its progress from the terminal.

@@ -55,6 +55,8 @@ bool ganq::test::hostRuns(llvm::StringRef cpu) {
     return false;
   }
   return cpu != "x86-64-v4" || machine->avx512;
+  if (cpu == "x86-64-v3-vnni")
+    return llvm::is_contained(machine->features, "+avxvnni");
 }
 
 CompiledModule::CompiledModule(llvm::StringRef text, llvm::StringRef cpu,

@@ -44,6 +44,33 @@ struct Weight {
     narrowSum.assign(sum.begin(), sum.end());
   }
 
+  /// Codes into tables of i8 entries: bytes of 128 more with one zero point.
+  Weight(unsigned bits, int64_t n, int64_t k, int64_t tableGroup,
+         int64_t tableRows, unsigned seed, std::true_type)
+      : Weight(bits, n, k, 0, 0, seed) {
+    std::mt19937 engine(seed);
+    int64_t columns = tableGroup ? tableGroup : k;
+    tableShape = {tableRows == 1 ? paddedRows()
+                                 : (n + tableRows - 1) / tableRows,
+                  (k + columns - 1) / columns, int64_t(1) << bits};
+    table.resize(tableShape[0] * tableShape[1] * tableShape[2]);
+    for (int8_t &entry : table)
+      entry = static_cast<int8_t>(engine());
+    table[0] = -128;
+    table[1] = 127;
+    std::fill(zero.begin(), zero.end(), uint8_t(128));
+    std::fill(sum.begin(), sum.end(), 0);
+    for (int64_t row = 0; row < n; ++row)
+      for (int64_t column = 0; column < k; ++column) {
+        uint8_t &code = codes[row * k + column];
+        int64_t first = (row / tableRows * tableShape[1] + column / columns)
+                        << bits;
+        int entry = table[first + code];
+        code = static_cast<uint8_t>(entry + 128);
+        sum[row] += entry;
+      }
+  }
+
   int64_t paddedRows() const { return layout.getRowTiles() * 4; }
   int64_t at(int64_t row, int64_t column) const {
     return row * groups + (group ? column / group : 0);
@@ -52,6 +79,13 @@ struct Weight {
 
   /// Declares the components %NAMEc, %NAMEs, %NAMEz and %NAMEu.
   std::string declare(const std::string &name) const {
+    if (!table.empty())
+      return llvm::formatv("%{0}c = ganq.parameter \"{0}c\" : {1}\n"
+                           "%{0}t = ganq.parameter \"{0}t\" : {2}\n"
+                           "%{0}s = ganq.parameter \"{0}s\" : {3}xf16>\n"
+                           "%{0}u = ganq.parameter \"{0}u\" : {3}xi32>\n",
+                           name, codesType(), tableType(), rowType())
+          .str();
     return llvm::formatv("%{0}c = ganq.parameter \"{0}c\" : {1}\n"
                          "%{0}s = ganq.parameter \"{0}s\" : {2}xf16>\n"
                          "%{0}z = ganq.parameter \"{0}z\" : {2}xi8>\n"
@@ -60,6 +94,11 @@ struct Weight {
         .str();
   }
   std::string operands(const std::string &name) const {
+    if (!table.empty())
+      return llvm::formatv("%{0}c, %{0}t, %{0}s, %{0}u : {1}, {2}, {3}xf16>, "
+                           "{3}xi32>",
+                           name, codesType(), tableType(), rowType())
+          .str();
     return llvm::formatv("%{0}c, %{0}s, %{0}z, %{0}u : {1}, {2}xf16>, "
                          "{2}xi8>, {2}x{3}>",
                          name, codesType(), gridType(), sumType())
@@ -70,6 +109,7 @@ struct Weight {
     parameters[name + "c"] = packed.data();
     parameters[name + "s"] = scale.data();
     parameters[name + "z"] = zero.data();
+    parameters[name + "t"] = table.data();
     parameters[name + "u"] = hasNarrowSum()
                                  ? static_cast<const void *>(narrowSum.data())
                                  : sum.data();
@@ -84,6 +124,8 @@ struct Weight {
   std::vector<uint8_t> zero;
   std::vector<int32_t> sum;
   std::vector<uint16_t> narrowSum;
+  std::vector<int8_t> table;
+  std::vector<int64_t> tableShape;
 
 private:
   std::string codesType() const {
@@ -91,6 +133,13 @@ private:
   }
   std::string gridType() const {
     return llvm::formatv("memref<{0}x{1}", paddedRows(), groups);
+  }
+  std::string tableType() const {
+    return llvm::formatv("memref<{0}x{1}x{2}xi8>", tableShape[0], tableShape[1],
+                         tableShape[2]);
+  }
+  std::string rowType() const {
+    return llvm::formatv("memref<{0}", paddedRows());
   }
   const char *sumType() const { return hasNarrowSum() ? "i16" : "i32"; }
 };
@@ -189,6 +238,25 @@ struct Case {
   unsigned levels = 0;
   bool withBias = false;
   bool dynamicRows = false;
+  /// Rows that share a table of `group` columns; 0 without tables.
+  int64_t tableRows = 0;
+
+  std::string scheme() const {
+    if (tableRows)
+      return llvm::formatv("#ganq.lut<bits = {0}, group = {1}, rows = {2}, "
+                           "entry = i8, activation = {3}>",
+                           bits, group, tableRows, activation);
+    return llvm::formatv("#ganq.uniform<bits = {0}, group = {1}, levels = {2}, "
+                         "activation = {3}>",
+                         bits, group, levels, activation);
+  }
+  Weight makeWeight(unsigned seed) const {
+    if (tableRows)
+      return Weight(bits, n, k, group, tableRows, seed, std::true_type());
+    return Weight(bits, n, k, group, levels, seed);
+  }
+  /// Columns whose sums the records of x keep.
+  int64_t sumGroup() const { return tableRows ? 0 : group; }
 };
 
 class IntegerMatmulTest : public CpuTest {
@@ -199,13 +267,12 @@ protected:
     std::vector<Weight> weights;
     std::map<std::string, const void *> parameters;
     for (const Case &c : cases)
-      weights.emplace_back(c.bits, c.n, c.k, c.group, c.levels,
-                           static_cast<unsigned>(weights.size()));
+      weights.push_back(c.makeWeight(static_cast<unsigned>(weights.size())));
     for (size_t i = 0; i < cases.size(); ++i) {
       const Case &c = cases[i];
       std::string name = "w" + std::to_string(i);
       weights[i].bind(name, parameters);
-      ActivationLayout layout(c.activation, c.k, c.group,
+      ActivationLayout layout(c.activation, c.k, c.sumGroup(),
                               c.planes ? c.bits : 0);
       std::string rows = c.dynamicRows ? "?" : std::to_string(c.m);
       text += llvm::formatv(
@@ -213,9 +280,8 @@ protected:
                                %y: memref<{1}x{3}xf32>) {
                {4}
                ganq.packed_matmul %x weight({5}) {6} out(%y : memref<{1}x{3}xf32>)
-                 {{scheme = #ganq.uniform<bits = {7}, group = {8},
-                   levels = {9}, activation = {10}>, n = {3}, k = {11},
-                   strategy = #ganq.strategy<{12}>} : memref<{1}x{2}xi8>
+                 {{scheme = {7}, n = {3}, k = {8},
+                   strategy = #ganq.strategy<{9}>} : memref<{1}x{2}xi8>
                return
              }
           )",
@@ -223,21 +289,19 @@ protected:
           weights[i].operands(name),
           c.withBias ? llvm::formatv("bias(%b : memref<{0}xf32>)", c.n).str()
                      : "",
-          c.bits, c.group, c.levels, c.activation, c.k,
-          c.planes ? "popcount" : "int8");
+          c.scheme(), c.k, c.planes ? "popcount" : "int8");
     }
     CompiledModule module(text, GetParam());
     ASSERT_TRUE(module);
     module.setParameters(parameters);
     for (size_t i = 0; i < cases.size(); ++i) {
       const Case &c = cases[i];
-      SCOPED_TRACE(llvm::formatv("W{0}A{1} {2}x{3}x{4} group {5} {6}", c.bits,
-                                 c.activation, c.m, c.n, c.k, c.group,
-                                 c.planes ? "popcount" : "int8")
+      SCOPED_TRACE(llvm::formatv("{0} {1}x{2}x{3} {4}", c.scheme(), c.m, c.n,
+                                 c.k, c.planes ? "popcount" : "int8")
                        .str());
       // One row of x at a time meets all kinds of rows, too.
       for (unsigned seed = 0; seed < (c.m == 1 ? 4 : 1); ++seed) {
-        Records x(c.activation, c.m == 1 ? 4 : c.m, c.k, c.group,
+        Records x(c.activation, c.m == 1 ? 4 : c.m, c.k, c.sumGroup(),
                   c.planes ? c.bits : 0, seed);
         Array<float> bias({c.n}), y({c.m, c.n});
         for (int64_t j = 0; j < c.n; ++j)
@@ -334,6 +398,30 @@ TEST_P(IntegerMatmulTest, GroupsWithLargeSums) {
   check(cases);
 }
 
+Case tableCase(unsigned bits, int64_t m, int64_t k, int64_t group = 0,
+               int64_t tableRows = 1, unsigned activation = 8) {
+  Case c{bits, activation, m, 19, k, group, false, 0, m == 3};
+  c.tableRows = tableRows;
+  return c;
+}
+
+TEST_P(IntegerMatmulTest, Tables) {
+  std::vector<Case> cases;
+  for (unsigned bits = 1; bits <= 8; ++bits)
+    cases.push_back(
+        tableCase(bits, bits % 2 ? 17 : 3, bits > 5 ? 40 : 172, 0, 1, bits));
+  for (int64_t m : {1, 17}) {
+    cases.push_back(tableCase(4, m, 172, 0, 8));
+    cases.push_back(tableCase(4, m, 300, 128));
+    cases.push_back(tableCase(4, m, 200, 96, 4));
+    cases.push_back(tableCase(4, m, 100, 16));
+    cases.push_back(tableCase(3, m, 200, 64));
+  }
+  cases.push_back(tableCase(2, 1, 2500, 1280));
+  cases.push_back(tableCase(5, 1, 70));
+  check(cases);
+}
+
 TEST_P(IntegerMatmulTest, ManyColumns) {
   check({{4, 8, 1, 5, 4000, 0, false},
          {4, 8, 33, 5, 2200, 0, false},
@@ -341,6 +429,20 @@ TEST_P(IntegerMatmulTest, ManyColumns) {
          {1, 1, 9, 5, 4000, 0, true},
          {5, 4, 1, 1, 1, 0, false, 0, true},
          {5, 4, 8, 1, 1, 0, false, 0, true}});
+}
+
+/// Four products at a time in registers of AVX2.
+class VnniMatmulTest : public IntegerMatmulTest {};
+
+TEST_P(VnniMatmulTest, EveryPath) {
+  check({{3, 8, 1, 7, 200, 0, false},
+         {8, 8, 3, 7, 100, 0, false},
+         {4, 8, 17, 19, 172, 0, false, 0, true},
+         {4, 8, 1, 5, 300, 128, false},
+         {2, 4, 9, 5, 200, 64, false},
+         {8, 8, 9, 5, 600, 256, false},
+         tableCase(4, 1, 172),
+         tableCase(3, 17, 172)});
 }
 
 //===----------------------------------------------------------------------===//
@@ -468,6 +570,8 @@ std::string integerTestName(const ::testing::TestParamInfo<const char *> &i) {
 INSTANTIATE_TEST_SUITE_P(Cpu, IntegerMatmulTest,
                          ::testing::Values("x86-64-v3", "x86-64-v4", "host"),
                          integerTestName);
+INSTANTIATE_TEST_SUITE_P(Cpu, VnniMatmulTest,
+                         ::testing::Values("x86-64-v3-vnni"));
 INSTANTIATE_TEST_SUITE_P(Cpu, QuantizeRowsTest,
                          ::testing::Values("x86-64-v3", "host"),
                          integerTestName);

@@ -13,7 +13,8 @@ class GanqCpuPass<string argument, string operation>
     : Pass<argument, operation> {
   let options = [
     Option<"cpu", "cpu", "std::string", "\"x86-64-v3\"",
-           "Processor to generate code for: x86-64-v3, x86-64-v4 or host">
+           "Processor to generate code for: x86-64-v3, x86-64-v3-vnni, "
+           "x86-64-v4 or host">
   ];
 }
 

@@ -23,8 +23,9 @@ struct CpuTarget {
   bool vnni = false;     ///< vpdpbusd in the widest registers.
   bool popcount = false; ///< vpopcntq in the widest registers.
 
-  /// Looks up `x86-64-v3`, `x86-64-v4` or `host`. An error names the valid
-  /// names; `host` fails on a machine that is below x86-64-v3.
+  /// Looks up `x86-64-v3`, the same with AVX-VNNI as `x86-64-v3-vnni`,
+  /// `x86-64-v4` or `host`. An error names the valid names; `host` fails on a
+  /// machine that is below x86-64-v3.
   static llvm::Expected<CpuTarget> get(llvm::StringRef name);
 
   static llvm::ArrayRef<llvm::StringLiteral> getNames();
