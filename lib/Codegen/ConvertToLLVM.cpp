@@ -201,7 +201,8 @@ struct ConvertObserve : ConvertOpToLLVMPattern<ObserveOp> {
 };
 
 /// ganq.dispatch: the operands go through a struct on the stack; a function
-/// `<callee>_closure(closure, lo, hi)` unpacks them.
+/// `<callee>_closure(closure, lo, hi)` unpacks them. Of a buffer whose type
+/// says all else the struct has the address alone.
 struct ConvertDispatch : ConvertOpToLLVMPattern<DispatchOp> {
   using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
   LogicalResult
@@ -209,15 +210,22 @@ struct ConvertDispatch : ConvertOpToLLVMPattern<DispatchOp> {
                   ConversionPatternRewriter &rewriter) const override {
     Location loc = op.getLoc();
     auto module = op->getParentOfType<ModuleOp>();
-    SmallVector<Value> values = getTypeConverter()->promoteOperands(
-        loc, op.getInputs(), adaptor.getInputs(), rewriter);
+    SmallVector<Value> values;
+    for (auto [input, converted] :
+         llvm::zip_equal(op.getInputs(), adaptor.getInputs())) {
+      if (isAddress(input.getType()))
+        values.push_back(MemRefDescriptor(converted).alignedPtr(rewriter, loc));
+      else
+        llvm::append_range(values, getTypeConverter()->promoteOperands(
+                                       loc, input, converted, rewriter));
+    }
     SmallVector<Type> types(ValueRange(values).getTypes());
     auto closureType = LLVM::LLVMStructType::getLiteral(getContext(), types);
     std::string wrapper = (op.getCallee() + "_closure").str();
     if (!module.lookupSymbol(wrapper)) {
       OpBuilder::InsertionGuard guard(rewriter);
       rewriter.setInsertionPointToStart(module.getBody());
-      createWrapper(rewriter, loc, wrapper, op.getCallee(), closureType);
+      createWrapper(rewriter, loc, wrapper, op, closureType);
     }
 
     LLVMBuilder b(rewriter, loc);
@@ -240,6 +248,11 @@ struct ConvertDispatch : ConvertOpToLLVMPattern<DispatchOp> {
   }
 
 private:
+  static bool isAddress(Type type) {
+    auto memref = dyn_cast<MemRefType>(type);
+    return memref && memref.hasStaticShape() && memref.getLayout().isIdentity();
+  }
+
   static Value fieldAddress(OpBuilder &builder, Location loc, Type record,
                             Value base, int64_t index) {
     return LLVM::GEPOp::create(
@@ -247,9 +260,8 @@ private:
         ArrayRef<LLVM::GEPArg>{0, static_cast<int32_t>(index)});
   }
 
-  static void createWrapper(OpBuilder &builder, Location loc, StringRef name,
-                            StringRef callee,
-                            LLVM::LLVMStructType closureType) {
+  void createWrapper(OpBuilder &builder, Location loc, StringRef name,
+                     DispatchOp op, LLVM::LLVMStructType closureType) const {
     LLVMBuilder b(builder, loc);
     auto type = LLVM::LLVMFunctionType::get(
         LLVM::LLVMVoidType::get(builder.getContext()), {b.ptr, b.i64, b.i64});
@@ -258,10 +270,28 @@ private:
     Block *entry = function.addEntryBlock(builder);
     builder.setInsertionPointToStart(entry);
     SmallVector<Value> args{entry->getArgument(1), entry->getArgument(2)};
-    for (auto [index, field] : llvm::enumerate(closureType.getBody()))
-      args.push_back(b.load(field, fieldAddress(builder, loc, closureType,
-                                                entry->getArgument(0), index)));
-    LLVM::CallOp::create(builder, loc, TypeRange(), callee, args);
+    int64_t next = 0;
+    auto loadField = [&] {
+      Value field = b.load(
+          closureType.getBody()[next],
+          fieldAddress(builder, loc, closureType, entry->getArgument(0), next));
+      ++next;
+      return field;
+    };
+    for (Value input : op.getInputs()) {
+      auto memref = dyn_cast<MemRefType>(input.getType());
+      if (isAddress(input.getType())) {
+        Value descriptor = MemRefDescriptor::fromStaticShape(
+            builder, loc, *getTypeConverter(), memref, loadField());
+        MemRefDescriptor::unpack(builder, loc, descriptor, memref, args);
+        continue;
+      }
+      int64_t fields =
+          memref ? MemRefDescriptor::getNumUnpackedValues(memref) : 1;
+      for (int64_t i = 0; i < fields; ++i)
+        args.push_back(loadField());
+    }
+    LLVM::CallOp::create(builder, loc, TypeRange(), op.getCallee(), args);
     LLVM::ReturnOp::create(builder, loc, ValueRange());
   }
 };

@@ -11,6 +11,7 @@
 #include "mlir/IR/Matchers.h"
 #include "mlir/Transforms/RegionUtils.h"
 #include "llvm/ADT/SetVector.h"
+#include <map>
 
 namespace ganq {
 #define GEN_PASS_DEF_OUTLINEPARALLEL
@@ -45,6 +46,7 @@ struct OutlineParallelPass
     });
     for (scf::ParallelOp loop : loops)
       outline(loop, symbols);
+    outlined.clear();
   }
 
 private:
@@ -126,7 +128,7 @@ private:
       (matchPattern(value, m_Constant()) ? constants : inputs).push_back(value);
 
     func::FuncOp function =
-        createFunction(loop, symbols, inputs, constants, split, trips);
+        share(createFunction(loop, inputs, constants, split, trips), symbols);
     auto callee = FlatSymbolRefAttr::get(function.getSymNameAttr());
     if (!dynamic) {
       DispatchOp::create(builder, loc, callee, count, inputs);
@@ -155,18 +157,43 @@ private:
     loop.erase();
   }
 
-  func::FuncOp createFunction(scf::ParallelOp loop, SymbolTable &symbols,
-                              ArrayRef<Value> inputs, ArrayRef<Value> constants,
+  /// A function of the module that does the same as `function`: one of an
+  /// earlier loop, such as that of another layer, or `function` itself.
+  func::FuncOp share(func::FuncOp function, SymbolTable &symbols) {
+    llvm::hash_code hash = mlir::hash_value(function.getFunctionType());
+    function.walk([&](Operation *op) {
+      if (op != function.getOperation())
+        hash = llvm::hash_combine(hash,
+                                  OperationEquivalence::computeHash(
+                                      op, OperationEquivalence::ignoreHashValue,
+                                      OperationEquivalence::ignoreHashValue,
+                                      OperationEquivalence::IgnoreLocations));
+    });
+    SmallVector<func::FuncOp> &candidates = outlined[hash];
+    for (func::FuncOp other : candidates)
+      if (other.getFunctionType() == function.getFunctionType() &&
+          OperationEquivalence::isRegionEquivalentTo(
+              &other.getBody(), &function.getBody(),
+              OperationEquivalence::IgnoreLocations)) {
+        function.erase();
+        return other;
+      }
+    symbols.insert(function);
+    candidates.push_back(function);
+    return function;
+  }
+
+  /// Not yet in the module.
+  func::FuncOp createFunction(scf::ParallelOp loop, ArrayRef<Value> inputs,
+                              ArrayRef<Value> constants,
                               ArrayRef<unsigned> split, ArrayRef<Value> trips) {
     Location loc = loop.getLoc();
     OpBuilder builder(&getContext());
-    builder.setInsertionPointToEnd(getOperation().getBody());
     SmallVector<Type> types(2, builder.getIndexType());
     llvm::append_range(types, ValueRange(inputs).getTypes());
     auto function = func::FuncOp::create(builder, loc, "loop",
                                          builder.getFunctionType(types, {}));
     function.setPrivate();
-    symbols.insert(function);
     Block *entry = function.addEntryBlock();
     builder.setInsertionPointToStart(entry);
 
@@ -209,6 +236,9 @@ private:
     func::ReturnOp::create(builder, loc);
     return function;
   }
+
+  /// The functions made so far, by what they do.
+  std::map<size_t, SmallVector<func::FuncOp>> outlined;
 };
 
 } // namespace

@@ -31,6 +31,18 @@ func.func private @body(%lo: index, %hi: index, %x: memref<?xf32>) {
   return
 }
 
+// Of a buffer of static shape threads get the address.
+// CHECK-LABEL: llvm.func internal @fixed(
+// CHECK:         llvm.alloca %{{.*}} x !llvm.struct<(ptr, i64)>
+func.func @fixed(%x: memref<2x4xf32>, %n: index) {
+  ganq.dispatch @row[%n](%x, %n) : (memref<2x4xf32>, index)
+  return
+}
+
+func.func private @row(%lo: index, %hi: index, %x: memref<2x4xf32>, %n: index) {
+  return
+}
+
 // CHECK-LABEL: llvm.func internal @pair(
 func.func @pair(%x: memref<f32>) -> (memref<f32>, memref<f32>) {
   return %x, %x : memref<f32>, memref<f32>

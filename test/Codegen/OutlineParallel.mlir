@@ -47,6 +47,32 @@ func.func @unknown(%x: memref<?xf32>, %f: f32, %n: index) {
   return
 }
 
+// Loops that do the same share a function; constants are a part of it.
+// CHECK-LABEL: func.func @twice(
+// CHECK:         ganq.dispatch @[[SHARED:.*]][%{{.*}}] (%{{.*}})
+// CHECK:         ganq.dispatch @[[SHARED]][
+// CHECK:         ganq.dispatch @[[OTHER:.*]][
+func.func @twice(%x: memref<64x64xf32>, %y: memref<64x64xf32>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c64 = arith.constant 64 : index
+  %one = arith.constant 1.0 : f32
+  %two = arith.constant 2.0 : f32
+  scf.parallel (%i, %j) = (%c0, %c0) to (%c64, %c64) step (%c1, %c1) {
+    memref.store %one, %x[%i, %j] : memref<64x64xf32>
+    scf.reduce
+  }
+  scf.parallel (%i, %j) = (%c0, %c0) to (%c64, %c64) step (%c1, %c1) {
+    memref.store %one, %y[%i, %j] : memref<64x64xf32>
+    scf.reduce
+  }
+  scf.parallel (%i, %j) = (%c0, %c0) to (%c64, %c64) step (%c1, %c1) {
+    memref.store %two, %y[%i, %j] : memref<64x64xf32>
+    scf.reduce
+  }
+  return
+}
+
 // CHECK:       func.func private @[[BODY]](%[[LO:[^:]*]]: index, %[[HI:[^:]*]]: index, %{{.*}}: f32, %{{.*}}: memref<10x20x30xf32>)
 // CHECK:         scf.for %[[I:.*]] = %[[LO]] to %[[HI]]
 // CHECK:           arith.remui %[[I]]
