@@ -14,6 +14,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelBuilder.h"
+#include "ganq/Support/CacheLayout.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -44,6 +45,8 @@ public:
       past = args[next++];
     headSize = cast<MemRefType>(q.getType()).getDimSize(3);
     valueSize = cast<MemRefType>(value.getType()).getDimSize(3);
+    if (hasRecords(value))
+      valueSize = CacheLayout::getSize(valueSize);
   }
 
   void emit(Value lo, Value hi) {
@@ -169,17 +172,16 @@ private:
       totals.push_back(
           k.mulf(k.loadVector(sums, {row, k.index(at)}), correction));
     for (int64_t j = 0; j < kLanes; ++j) {
-      Value weight =
-          k.splat(vector::ExtractOp::create(k.builder, k.loc, weights,
-                                            ArrayRef<int64_t>{j})
-                      .getResult());
+      Value scalar = vector::ExtractOp::create(k.builder, k.loc, weights,
+                                               ArrayRef<int64_t>{j});
+      if (hasRecords(value))
+        scalar = k.mulf(scalar, loadScale(value, keyRows[j], valueSize));
+      Value weight = k.splat(scalar);
       for (auto [chunk, total] : llvm::enumerate(totals)) {
         int64_t at = chunk * kLanes;
-        total =
-            k.fma(weight,
-                  k.loadVector(value, {batch, keyHead, keyRows[j], k.index(at)},
-                               k.laneMask(valueSize - at)),
-                  total);
+        total = k.fma(
+            weight, loadRow(value, keyRows[j], at, k.laneMask(valueSize - at)),
+            total);
       }
     }
     for (auto [chunk, total] : llvm::enumerate(totals))
@@ -193,12 +195,15 @@ private:
       Value lanes = k.laneMask(headSize - at);
       Value part = k.loadVector(q, {batch, head, query, k.index(at)}, lanes);
       for (int64_t j = 0; j < kLanes; ++j) {
-        Value other =
-            k.loadVector(key, {batch, keyHead, keyRows[j], k.index(at)}, lanes);
+        Value other = loadRow(key, keyRows[j], at, lanes);
         products[j] =
             products[j] ? k.fma(part, other, products[j]) : k.mulf(part, other);
       }
     }
+    if (hasRecords(key))
+      for (int64_t j = 0; j < kLanes; ++j)
+        products[j] =
+            k.mulf(products[j], k.splat(loadScale(key, keyRows[j], headSize)));
     // Add neighbours of two vectors into one, four times: lane j ends up with
     // the sum of vector j.
     SmallVector<int64_t> even, odd;
@@ -217,6 +222,40 @@ private:
       products = std::move(merged);
     }
     return products.front();
+  }
+
+  static bool hasRecords(Value cache) {
+    return cast<MemRefType>(cache.getType()).getElementType().isInteger(8);
+  }
+
+  /// 16 elements of a row of keys or values, or their codes.
+  Value loadRow(Value cache, Value row, int64_t at, Value lanes) {
+    SmallVector<Value> indices{batch, keyHead, row, k.index(at)};
+    if (!hasRecords(cache))
+      return k.loadVector(cache, indices, lanes);
+    auto type = VectorType::get({kLanes}, k.builder.getI8Type());
+    Value codes;
+    if (lanes) {
+      Value none = arith::ConstantOp::create(k.builder, k.loc,
+                                             k.builder.getZeroAttr(type));
+      codes = vector::MaskedLoadOp::create(k.builder, k.loc, type, cache,
+                                           indices, lanes, none);
+    } else {
+      codes = vector::LoadOp::create(k.builder, k.loc, type, cache, indices);
+    }
+    return arith::SIToFPOp::create(k.builder, k.loc, k.vecF32, codes);
+  }
+
+  /// The scale behind the `size` codes of a row.
+  Value loadScale(Value cache, Value row, int64_t size) {
+    auto type =
+        VectorType::get({CacheLayout::kScaleBytes}, k.builder.getI8Type());
+    Value bytes =
+        vector::LoadOp::create(k.builder, k.loc, type, cache,
+                               ValueRange{batch, keyHead, row, k.index(size)});
+    Value single = vector::BitCastOp::create(
+        k.builder, k.loc, VectorType::get({1}, k.f32), bytes);
+    return vector::ExtractOp::create(k.builder, k.loc, single, 0);
   }
 
   Value maskVector(Value head, Value query, Value first, bool whole) {

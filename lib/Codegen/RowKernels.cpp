@@ -5,11 +5,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "KernelBuilder.h"
+#include "ganq/Support/CacheLayout.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/Support/MathExtras.h"
+#include <limits>
 
 using namespace mlir;
 using namespace ganq;
@@ -72,6 +75,68 @@ void copyElement(KernelBuilder &k, Value from, ValueRange fromIndices, Value to,
                  ValueRange toIndices) {
   Value value = memref::LoadOp::create(k.builder, k.loc, from, fromIndices);
   memref::StoreOp::create(k.builder, k.loc, value, to, toIndices);
+}
+
+/// Rounds a row of floats to the record of `CacheLayout`.
+void storeRecord(KernelBuilder &k, Value value, ArrayRef<Value> from,
+                 Value cache, ArrayRef<Value> to, int64_t size) {
+  auto at = [](ArrayRef<Value> row, Value column) {
+    Values indices(row);
+    indices.push_back(column);
+    return indices;
+  };
+  // The second value is nan where x is not finite, else 0.
+  Value zero = k.splat(0.0f);
+  Values range = k.chunks(
+      k.index(size), {zero, zero},
+      [&](Value column, Value mask, ValueRange carried) -> Values {
+        Value x = k.loadVector(value, at(from, column), mask);
+        return {k.maxf(math::AbsFOp::create(k.builder, k.loc, x), carried[0]),
+                k.fma(x, zero, carried[1])};
+      });
+  constexpr auto kGreatest = static_cast<float>(CacheLayout::kGreatest);
+  Value scale = k.divf(k.maximum(range[0]), k.constant(kGreatest));
+  // A subnormal scale has no finite inverse; such a row is as good as zero.
+  Value vanishes =
+      arith::CmpFOp::create(k.builder, k.loc, arith::CmpFPredicate::OLT, scale,
+                            k.constant(std::numeric_limits<float>::min()));
+  auto unlessVanishing = [&](Value x) -> Value {
+    return arith::SelectOp::create(k.builder, k.loc, vanishes, k.constant(0.0f),
+                                   x);
+  };
+  scale = unlessVanishing(scale);
+  Value factor = k.splat(unlessVanishing(k.divf(k.constant(1.0f), scale)));
+  k.chunks(k.index(size), [&](Value column, Value mask) {
+    Value level = math::RoundEvenOp::create(
+        k.builder, k.loc,
+        k.mulf(k.loadVector(value, at(from, column), mask), factor));
+    // Numbers only: a nan or what an infinity gives would have no integer.
+    level = k.maxf(level, k.splat(-kGreatest));
+    Value high = k.splat(kGreatest);
+    level = arith::SelectOp::create(
+        k.builder, k.loc,
+        arith::CmpFOp::create(k.builder, k.loc, arith::CmpFPredicate::OLT,
+                              level, high),
+        level, high);
+    Value codes = arith::TruncIOp::create(
+        k.builder, k.loc,
+        VectorType::get({KernelBuilder::kLanes}, k.builder.getI8Type()),
+        arith::FPToSIOp::create(k.builder, k.loc, k.vecI32, level));
+    if (mask)
+      vector::MaskedStoreOp::create(k.builder, k.loc, cache, at(to, column),
+                                    mask, codes);
+    else
+      vector::StoreOp::create(k.builder, k.loc, codes, cache, at(to, column));
+  });
+  Value single =
+      vector::BroadcastOp::create(k.builder, k.loc, VectorType::get({1}, k.f32),
+                                  k.addf(scale, k.sum(range[1])));
+  Value bytes = vector::BitCastOp::create(
+      k.builder, k.loc,
+      VectorType::get({CacheLayout::kScaleBytes}, k.builder.getI8Type()),
+      single);
+  vector::StoreOp::create(k.builder, k.loc, bytes, cache,
+                          at(to, k.index(size)));
 }
 
 } // namespace
@@ -282,18 +347,32 @@ void ganq::lowerKvUpdate(OpBuilder &builder, KernelLibrary &library,
   Value heads = arith::MulIOp::create(
       builder, loc, memref::DimOp::create(builder, loc, op.getValue(), 0),
       memref::DimOp::create(builder, loc, op.getValue(), 1));
+  auto cacheType = cast<MemRefType>(op.getCache().getType());
+  auto valueType = cast<MemRefType>(op.getValue().getType());
+  bool same = cacheType.getElementType() == valueType.getElementType();
+  bool records = !same && cacheType.getElementType().isInteger(8);
   library.call(builder, loc, "kv_update", kernelKey(inputs), heads, inputs,
                staticElements(op.getValue()),
                [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {
                  Value cache = args[0], value = args[1];
-                 Value perBatch = k.dim(value, 1);
+                 Value perBatch = k.dim(value, 1), size = k.dim(value, 3);
                  k.loop(lo, hi, 1, [&](Value i) {
                    Value b = k.div(i, perBatch), h = k.rem(i, perBatch);
                    k.loop(k.index(0), k.dim(value, 2), 1, [&](Value s) {
                      Value t = k.add(s, args[2]);
-                     copyElements(k, k.dim(value, 3), [&](Value d) {
-                       copyElement(k, value, {b, h, s, d}, cache, {b, h, t, d});
-                     });
+                     if (records)
+                       storeRecord(k, value, {b, h, s}, cache, {b, h, t},
+                                   valueType.getDimSize(3));
+                     else if (same)
+                       copyElements(k, size, [&](Value d) {
+                         copyElement(k, value, {b, h, s, d}, cache,
+                                     {b, h, t, d});
+                       });
+                     else
+                       k.chunks(size, [&](Value d, Value mask) {
+                         k.storeVector(k.loadVector(value, {b, h, s, d}, mask),
+                                       cache, {b, h, t, d}, mask);
+                       });
                    });
                  });
                });

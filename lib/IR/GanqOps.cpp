@@ -6,6 +6,7 @@
 
 #include "ganq/IR/GanqDialect.h"
 #include "ganq/Support/ActivationLayout.h"
+#include "ganq/Support/CacheLayout.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -256,11 +257,11 @@ PackedMatmulOp::inferResult(function_ref<InFlightDiagnostic()> emitError) {
     return emitError() << "expected a strategy with " << getScheme(),
            ShapedType();
   bool planes = getStrategy() == Strategy::popcount;
-  int64_t granularity =
   if (planes && isa<LutAttr>(getScheme()))
     return emitError() << "expected strategy int8 with tables, but got "
                           "popcount, which counts the bits of codes",
            ShapedType();
+  int64_t granularity =
       CodeLayout(getScheme().getCodeBits(), 1, 1).getGroupGranularity();
   if (planes && getScheme().getGroupSize() % granularity != 0)
     return emitError() << "expected groups of whole units, multiples of "
@@ -415,6 +416,16 @@ SmallVector<OpFoldResult> RopeOp::reifyResult(OpBuilder &builder) {
   return sizesOf(builder, getX());
 }
 
+/// Elements of a row of a cache; -1 where records have no valid size.
+static int64_t getRowSize(ShapedType cache) {
+  int64_t size = cache.getDimSize(3);
+  if (!cache.getElementType().isInteger(8))
+    return size;
+  return ShapedType::isDynamic(size)
+             ? -1
+             : std::max<int64_t>(CacheLayout::getSize(size), -1);
+}
+
 ShapedType
 AttentionOp::inferResult(function_ref<InFlightDiagnostic()> emitError) {
   ShapedType q = shaped(getQ()), k = shaped(getK()), v = shaped(getV());
@@ -423,8 +434,13 @@ AttentionOp::inferResult(function_ref<InFlightDiagnostic()> emitError) {
       return emitError() << "expected q, k and v to have rank 4, but got "
                          << type,
              ShapedType();
+  for (ShapedType type : {k, v})
+    if (type.getElementType().isInteger(8) && getRowSize(type) < 1)
+      return emitError() << "expected records of a static size above "
+                         << CacheLayout::kScaleBytes << ", but got " << type,
+             ShapedType();
   if (!compatible(q.getDimSize(0), k.getDimSize(0)) ||
-      !compatible(q.getDimSize(3), k.getDimSize(3)))
+      !compatible(q.getDimSize(3), getRowSize(k)))
     return emitError() << "expected q and k to agree in batch and head size, "
                           "but got "
                        << q << " and " << k,
@@ -460,13 +476,15 @@ AttentionOp::inferResult(function_ref<InFlightDiagnostic()> emitError) {
              ShapedType();
   }
   return resultType(
-      {q.getDimSize(0), q.getDimSize(1), q.getDimSize(2), v.getDimSize(3)},
+      {q.getDimSize(0), q.getDimSize(1), q.getDimSize(2), getRowSize(v)},
       q.getElementType());
 }
 
 SmallVector<OpFoldResult> AttentionOp::reifyResult(OpBuilder &builder) {
   SmallVector<OpFoldResult> sizes = sizesOf(builder, getQ());
-  sizes[3] = sizeOf(builder, getV(), 3);
+  sizes[3] = shaped(getV()).getElementType().isInteger(8)
+                 ? builder.getIndexAttr(getRowSize(shaped(getV())))
+                 : sizeOf(builder, getV(), 3);
   return sizes;
 }
 
@@ -519,11 +537,21 @@ LogicalResult KvUpdateOp::verify() {
   if (cache.getRank() != 4 || value.getRank() != 4)
     return emitOpError("expected [B, H, T, D] operands, but got ")
            << cache << " and " << value;
-  for (int64_t dim : {0, 1, 3})
-    if (!compatible(cache.getDimSize(dim), value.getDimSize(dim)))
+  bool records = cache.getElementType().isInteger(8) &&
+                 !value.getElementType().isInteger(8);
+  if (records && value.isDynamicDim(3))
+    return emitOpError("expected rows of a static size for a cache of bytes, "
+                       "but got ")
+           << value;
+  for (int64_t dim : {0, 1, 3}) {
+    int64_t size = value.getDimSize(dim);
+    if (records && dim == 3)
+      size = CacheLayout::getBytes(size);
+    if (!compatible(cache.getDimSize(dim), size))
       return emitOpError("expected cache and value to agree but for the "
                          "length, but got ")
              << cache << " and " << value;
+  }
   return success();
 }
 

@@ -59,6 +59,69 @@ std::vector<float> reference(const Case &c, const Array<float> &q,
 
 class AttentionTest : public CpuTest {
 protected:
+  /// Attention to keys and values that went through caches of bytes or f16,
+  /// which are written in two calls.
+  template <typename T> void runCached(Case c, const std::string &element) {
+    bool bytes = element == "i8";
+    auto type = [](int64_t heads, int64_t rows, int64_t size,
+                   const std::string &element) {
+      return llvm::formatv("memref<1x{0}x{1}x{2}x{3}>", heads, rows, size,
+                           element)
+          .str();
+    };
+    int64_t room = c.keys + 5, rest = bytes ? 4 : 0;
+    std::string q = type(c.queryHeads, c.queries, c.headSize, "f32"),
+                k = type(c.keyHeads, c.keys, c.headSize, "f32"),
+                v = type(c.keyHeads, c.keys, c.valueSize, "f32"),
+                kc = type(c.keyHeads, room, c.headSize + rest, element),
+                vc = type(c.keyHeads, room, c.valueSize + rest, element),
+                o = type(c.queryHeads, c.queries, c.valueSize, "f32");
+    std::string text = llvm::formatv(
+        R"(func.func @run(%q: {0}, %k: {1}, %v: {2}, %kc: {3}, %vc: {4}, %past: index, %o: {5}) {
+             %c0 = arith.constant 0 : index
+             ganq.kv_update %k into %kc[%c0] : {1}, {3}
+             ganq.kv_update %v into %vc[%c0] : {2}, {4}
+             ganq.attention %q, %kc, %vc past(%past) causal out(%o : {5})
+               {{scale = 3.535534e-01 : f32} : {0}, {3}, {4}
+             return
+           })",
+        q, k, v, kc, vc, o);
+    SCOPED_TRACE(text);
+    CompiledModule module(text, GetParam());
+    ASSERT_TRUE(module);
+    module.setParameters({});
+    Array<float> query =
+                     randomArray({1, c.queryHeads, c.queries, c.headSize}, 1),
+                 key = randomArray({1, c.keyHeads, c.keys, c.headSize}, 2),
+                 value = randomArray({1, c.keyHeads, c.keys, c.valueSize}, 3),
+                 none({1}), out({1, c.queryHeads, c.queries, c.valueSize});
+    // A row of zeros has no scale.
+    for (int64_t d = 0; d < c.headSize; ++d)
+      key[d] = 0;
+    Array<T> keys({1, c.keyHeads, room, c.headSize + rest}),
+        values({1, c.keyHeads, room, c.valueSize + rest});
+    module.call("run",
+                {query.argument(), key.argument(), value.argument(),
+                 keys.argument(), values.argument(), &c.past, out.argument()},
+                2);
+    auto round = [&](Array<float> &array, int64_t size) {
+      for (size_t row = 0; row < array.values.size() / size; ++row) {
+        float *x = array.values.data() + row * size, most = 0;
+        for (int64_t d = 0; d < size; ++d)
+          most = std::max(most, std::fabs(x[d]));
+        float scale = most / 127;
+        for (int64_t d = 0; d < size; ++d)
+          x[d] = !bytes       ? fromHalf(toHalf(x[d]))
+                 : scale == 0 ? 0
+                              : scale * std::nearbyint(x[d] * (1 / scale));
+      }
+    };
+    round(key, c.headSize);
+    round(value, c.valueSize);
+    expectClose(out.values, reference(c, query, key, value, none, 0.3535534f),
+                2e-6);
+  }
+
   void run(const Case &c) {
     auto type = [](int64_t a, int64_t b, const std::string &s, int64_t d) {
       return llvm::formatv("memref<{0}x{1}x{2}x{3}xf32>", a, b, s, d).str();
@@ -171,6 +234,48 @@ TEST_P(AttentionTest, NotCausal) {
   run(c);
   c.keys = 3;
   run(c);
+}
+
+TEST_P(AttentionTest, NarrowCaches) {
+  Case c;
+  c.queryHeads = 8;
+  c.causal = true;
+  c.past = 20;
+  c.keys = 37;
+  c.headSize = 20;
+  c.valueSize = 64;
+  for (int64_t queries : {1, 17}) {
+    c.past = c.keys - queries;
+    c.queries = queries;
+    runCached<uint16_t>(c, "f16");
+    runCached<int8_t>(c, "i8");
+  }
+  c.headSize = 64;
+  c.keyHeads = 2;
+  runCached<int8_t>(c, "i8");
+}
+
+/// What is not finite stays so, in its own row.
+TEST_P(AttentionTest, CachesOfBytesKeepNan) {
+  CompiledModule module(
+      R"(func.func @run(%v: memref<1x1x3x20xf32>, %c: memref<1x1x3x24xi8>) {
+           %c0 = arith.constant 0 : index
+           ganq.kv_update %v into %c[%c0] : memref<1x1x3x20xf32>, memref<1x1x3x24xi8>
+           return
+         })",
+      GetParam());
+  ASSERT_TRUE(module);
+  module.setParameters({});
+  Array<float> value = randomArray({1, 1, 3, 20}, 1);
+  value[3] = NAN;
+  value[20 + 19] = -INFINITY;
+  Array<int8_t> cache({1, 1, 3, 24});
+  module.call("run", {value.argument(), cache.argument()});
+  for (int64_t row = 0; row < 3; ++row) {
+    float scale = 0;
+    memcpy(&scale, cache.values.data() + row * 24 + 20, 4);
+    EXPECT_EQ(std::isnan(scale), row < 2) << row;
+  }
 }
 
 GANQ_INSTANTIATE(AttentionTest);

@@ -238,10 +238,12 @@ def Ganq_AttentionOp : Ganq_KernelOp<"attention", [AttrSizedOperandSegments]> {
     attention-heads: Hkv divides Hq). `mask` is added to the scaled scores and
     is [B or 1, Hq or 1, S or 1, T]. With `causal`, query i sees keys
     0 .. past + i; without a `past` operand past is T - S. Keys beyond
-    past + S are never read when `causal` is set.
+    past + S are never read when `causal` is set. k and v may be caches of
+    another precision than q: floats, or the records of `CacheLayout`
+    (constraint attention-records: their last size is static and above 4).
   }];
-  let arguments = (ins Ganq_FloatShaped:$q, Ganq_FloatShaped:$k,
-                       Ganq_FloatShaped:$v, Optional<Ganq_FloatShaped>:$mask,
+  let arguments = (ins Ganq_FloatShaped:$q, Ganq_FloatOrRecords:$k,
+                       Ganq_FloatOrRecords:$v, Optional<Ganq_FloatShaped>:$mask,
                        Optional<Index>:$past, Optional<AnyMemRef>:$out,
                        F32Attr:$scale, UnitAttr:$causal);
   let assemblyFormat = [{
@@ -295,6 +297,10 @@ def Ganq_KvUpdateOp : Ganq_Op<"kv_update", [
     cache[:, :, past + i, :] = value[:, :, i, :] with cache [B, H, Tmax, D] and
     value [B, H, S, D]. The caller keeps past + S <= Tmax. The tensor form
     returns the cache, which bufferizes in place.
+
+    The cache may hold floats of another precision, or in bytes the records of
+    `CacheLayout`, [B, H, Tmax, D + 4]: rows rounded to 8 bits with a scale each
+    (constraint kv-update-records: D is static).
   }];
   let arguments = (ins Ganq_Storage:$cache, Ganq_Storage:$value, Index:$past);
   let results = (outs Optional<AnyRankedTensor>:$result);
