@@ -370,45 +370,6 @@ void KernelBuilder::chunks(Value extent,
   });
 }
 
-KernelLibrary::KernelLibrary(ModuleOp module, const CpuTarget &target)
-    : module(module), target(target), symbols(module) {}
-
-void KernelLibrary::call(OpBuilder &builder, Location loc, StringRef name,
-                         const std::string &key, Value count, ValueRange inputs,
-                         int64_t work, Body body) {
-  func::FuncOp &kernel = kernels[(name + "|" + key).str()];
-  if (!kernel) {
-    OpBuilder::InsertionGuard guard(builder);
-    SmallVector<Type> types(2, builder.getIndexType());
-    llvm::append_range(types, inputs.getTypes());
-    builder.setInsertionPointToEnd(module.getBody());
-    // Shared by many ops: no location of one of them.
-    Location kernelLoc = NameLoc::get(builder.getStringAttr(name));
-    kernel = func::FuncOp::create(builder, kernelLoc, ("kernel_" + name).str(),
-                                  builder.getFunctionType(types, {}));
-    kernel.setPrivate();
-    symbols.insert(kernel);
-    Block *entry = kernel.addEntryBlock();
-    builder.setInsertionPointToStart(entry);
-    KernelBuilder k(builder, kernelLoc, target.avx512, entry);
-    body(k, entry->getArgument(0), entry->getArgument(1),
-         entry->getArguments().drop_front(2));
-    func::ReturnOp::create(builder, kernelLoc);
-  }
-  // Waking the threads costs a few microseconds.
-  constexpr int64_t kMinWork = 16384;
-  if (work >= 0 && work < kMinWork) {
-    SmallVector<Value> args{arith::ConstantIndexOp::create(builder, loc, 0),
-                            count};
-    llvm::append_range(args, inputs);
-    func::CallOp::create(builder, loc, kernel, args);
-    return;
-  }
-  DispatchOp::create(builder, loc,
-                     FlatSymbolRefAttr::get(kernel.getSymNameAttr()), count,
-                     inputs);
-}
-
 Value ganq::asMatrix(OpBuilder &builder, Location loc, Value memref) {
   auto type = cast<MemRefType>(memref.getType());
   int64_t rank = type.getRank();

@@ -132,15 +132,43 @@ public:
             const std::string &key, mlir::Value count, mlir::ValueRange inputs,
             int64_t work, Body body);
 
+  /// The calls from here to endGroup() write nothing that another one of them
+  /// touches: they become one dispatch, in which each thread takes its share of
+  /// every one. endGroup() emits it at the builder's place.
+  void beginGroup() { grouping = true; }
+  void endGroup(mlir::OpBuilder &builder, mlir::Location loc);
+
   bool hasAvx512() const { return target.avx512; }
   const CpuTarget &getTarget() const { return target; }
   unsigned getNumKernels() const { return kernels.size(); }
 
+  /// The kernel of the last call(), and its items; -1 if not known.
+  mlir::func::FuncOp getLastKernel() const { return lastKernel; }
+  int64_t getLastCount() const { return lastCount; }
+
 private:
+  struct Call {
+    mlir::func::FuncOp kernel;
+    mlir::Value count;
+    llvm::SmallVector<mlir::Value> inputs;
+    int64_t work;
+  };
+  using Emit = llvm::function_ref<void(mlir::OpBuilder &, mlir::Block *entry)>;
+
+  /// The function for `key`, whose body `emit` makes where it is new.
+  mlir::func::FuncOp getKernel(mlir::OpBuilder &builder, llvm::StringRef name,
+                               const std::string &key, mlir::TypeRange inputs,
+                               Emit emit);
+  void emitCall(mlir::OpBuilder &builder, mlir::Location loc, Call &call);
+
   mlir::ModuleOp module;
   CpuTarget target;
   mlir::SymbolTable symbols;
   llvm::StringMap<mlir::func::FuncOp> kernels;
+  mlir::func::FuncOp lastKernel;
+  int64_t lastCount = -1;
+  bool grouping = false;
+  llvm::SmallVector<Call> group;
 };
 
 /// Emits the kernel call for an op in buffer form at the builder's place.

@@ -6,9 +6,13 @@
 
 #include "IntegerMatmul.h"
 #include "KernelBuilder.h"
+#include "ganq/Codegen/CostModel.h"
 #include "ganq/Codegen/Passes.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace ganq {
 #define GEN_PASS_DEF_LOWERKERNELS
@@ -19,6 +23,61 @@ using namespace mlir;
 using namespace ganq;
 
 namespace {
+
+/// Collects what the products of a module cost.
+class ProductCosts {
+public:
+  void add(Operation *op, KernelLibrary &library) {
+    func::FuncOp kernel = library.getLastKernel();
+    int64_t bytes = 0;
+    ValueRange weights = op->getOperands().slice(1, 1);
+    if (auto packed = dyn_cast<PackedMatmulOp>(op))
+      weights = packed.getComponents();
+    for (Value weight : weights)
+      if (auto type = cast<MemRefType>(weight.getType()); type.hasStaticShape())
+        bytes += type.getNumElements() *
+                 llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+    Kernel &entry = kernels[kernel.getSymNameAttr()];
+    if (entry.products++ == 0) {
+      entry.cost =
+          countKernel(kernel, std::max<int64_t>(library.getLastCount(), 1),
+                      bytes, library.getTarget());
+      entry.loc = op->getLoc();
+    }
+    products.push_back(describeProduct(op, kernel.getSymName(), entry.cost));
+    entry.rows = products.back().getAs<IntegerAttr>("rows").getInt();
+  }
+
+  void finish(ModuleOp module) {
+    if (products.empty())
+      return;
+    SmallVector<Attribute> list(products.begin(), products.end());
+    module->setAttr("ganq.kernels", ArrayAttr::get(module.getContext(), list));
+    for (auto &[name, kernel] : kernels) {
+      auto remark = emitRemark(*kernel.loc);
+      remark << name.getValue() << ", rows of x: ";
+      if (kernel.rows < 0)
+        remark << "any";
+      else
+        remark << kernel.rows;
+      remark << ", products: " << kernel.products << ": "
+             << kernel.cost.instructions << " instructions, "
+             << kernel.cost.bytes << " bytes, "
+             << llvm::formatv("{0:f1}", kernel.cost.getSeconds() * 1e6).str()
+             << " us of one thread, bound by "
+             << (kernel.cost.isBoundByMemory() ? "memory" : "computing");
+    }
+  }
+
+private:
+  struct Kernel {
+    KernelCost cost;
+    std::optional<Location> loc;
+    int64_t products = 0, rows = 1;
+  };
+  llvm::MapVector<StringAttr, Kernel> kernels;
+  SmallVector<DictionaryAttr> products;
+};
 
 struct LowerKernelsPass : ganq::impl::LowerKernelsBase<LowerKernelsPass> {
   using LowerKernelsBase::LowerKernelsBase;
@@ -42,35 +101,82 @@ struct LowerKernelsPass : ganq::impl::LowerKernelsBase<LowerKernelsPass> {
       return signalPassFailure();
 
     KernelLibrary library(getOperation(), *target);
+    ProductCosts costs;
     OpBuilder builder(&getContext());
-    for (Operation *op : ops) {
-      builder.setInsertionPoint(op);
-      llvm::TypeSwitch<Operation *>(op)
-          .Case([&](MatmulOp op) { lowerMatmul(builder, library, op); })
-          .Case([&](PackedMatmulOp op) {
-            if (op.getScheme().getActivationBits())
-              lowerIntegerMatmul(builder, library, op);
-            else
-              lowerPackedMatmul(builder, library, op);
-          })
-          .Case([&](QuantizeRowsOp op) {
-            lowerQuantizeRows(builder, library, op);
-          })
-          .Case([&](RmsNormOp op) { lowerRmsNorm(builder, library, op); })
-          .Case([&](LayerNormOp op) { lowerLayerNorm(builder, library, op); })
-          .Case([&](SwigluOp op) { lowerSwiglu(builder, library, op); })
-          .Case([&](RopeOp op) { lowerRope(builder, library, op); })
-          .Case([&](PositionRowsOp op) {
-            lowerPositionRows(builder, library, op);
-          })
-          .Case([&](KvUpdateOp op) { lowerKvUpdate(builder, library, op); })
-          .Case([&](AttentionOp op) { lowerAttention(builder, library, op); });
-      op->erase();
+    for (ArrayRef<Operation *> rest = ops; !rest.empty();) {
+      ArrayRef<Operation *> group = rest.take_front(groupSize(rest));
+      rest = rest.drop_front(group.size());
+      builder.setInsertionPoint(group.back());
+      if (group.size() > 1)
+        library.beginGroup();
+      for (Operation *op : group) {
+        lower(builder, library, op);
+        if (isa<MatmulOp, PackedMatmulOp>(op))
+          costs.add(op, library);
+      }
+      if (group.size() > 1)
+        library.endGroup(builder, group.back()->getLoc());
+      for (Operation *op : group)
+        op->erase();
     }
     numKernels += library.getNumKernels();
+    costs.finish(getOperation());
   }
 
 private:
+  static void lower(OpBuilder &builder, KernelLibrary &library, Operation *op) {
+    llvm::TypeSwitch<Operation *>(op)
+        .Case([&](MatmulOp op) { lowerMatmul(builder, library, op); })
+        .Case([&](PackedMatmulOp op) {
+          if (op.getScheme().getActivationBits())
+            lowerIntegerMatmul(builder, library, op);
+          else
+            lowerPackedMatmul(builder, library, op);
+        })
+        .Case(
+            [&](QuantizeRowsOp op) { lowerQuantizeRows(builder, library, op); })
+        .Case([&](RmsNormOp op) { lowerRmsNorm(builder, library, op); })
+        .Case([&](LayerNormOp op) { lowerLayerNorm(builder, library, op); })
+        .Case([&](SwigluOp op) { lowerSwiglu(builder, library, op); })
+        .Case([&](RopeOp op) { lowerRope(builder, library, op); })
+        .Case(
+            [&](PositionRowsOp op) { lowerPositionRows(builder, library, op); })
+        .Case([&](KvUpdateOp op) { lowerKvUpdate(builder, library, op); })
+        .Case([&](AttentionOp op) { lowerAttention(builder, library, op); });
+  }
+
+  /// How many of `ops`, from the first on, are products of the same x with
+  /// nothing between them that touches memory.
+  static size_t groupSize(ArrayRef<Operation *> ops) {
+    SmallVector<Value> outs;
+    size_t size = 0;
+    for (Operation *previous = nullptr; size < ops.size(); ++size) {
+      Operation *op = ops[size];
+      if (!isa<MatmulOp, PackedMatmulOp>(op))
+        break;
+      Value out = op->getOperands().back();
+      if (llvm::is_contained(outs, out) || out == op->getOperand(0))
+        break;
+      if (previous && (op->getOperand(0) != previous->getOperand(0) ||
+                       !isBehind(op, previous)))
+        break;
+      outs.push_back(out);
+      previous = op;
+    }
+    return std::max<size_t>(size, 1);
+  }
+
+  /// Whether only memory is reserved between two ops of one block.
+  static bool isBehind(Operation *op, Operation *previous) {
+    if (op->getBlock() != previous->getBlock())
+      return false;
+    Operation *between = previous->getNextNode();
+    while (between != op &&
+           (isMemoryEffectFree(between) || isa<memref::AllocOp>(between)))
+      between = between->getNextNode();
+    return between == op;
+  }
+
   /// What the kernels rely on beyond the verifiers.
   static LogicalResult check(Operation *op) {
     for (Value operand : op->getOperands()) {

@@ -216,6 +216,34 @@ llvm::Expected<ArtifactInfo> ganq::describeModule(ModuleOp module) {
   return info;
 }
 
+/// The weights with the costs of their products in the step functions.
+static json::Array describeKernels(ModuleOp module, json::Array weights) {
+  llvm::StringMap<json::Array> kernels;
+  if (auto list = module->getAttrOfType<ArrayAttr>("ganq.kernels"))
+    for (auto kernel : list.getAsRange<DictionaryAttr>()) {
+      StringRef entry = kernel.getAs<StringAttr>("entry");
+      if (entry == "main")
+        continue;
+      auto number = [&](StringRef name) {
+        return kernel.getAs<IntegerAttr>(name).getInt();
+      };
+      kernels[kernel.getAs<StringAttr>("weight").getValue()].push_back(
+          json::Object{{"entry", entry},
+                       {"name", kernel.getAs<StringAttr>("kernel").getValue()},
+                       {"rows", number("rows")},
+                       {"instructions", number("instructions")},
+                       {"bytes", number("bytes")},
+                       {"nanoseconds", number("nanoseconds")}});
+    }
+  for (json::Value &weight : weights) {
+    json::Object &object = *weight.getAsObject();
+    auto found = kernels.find(*object.getString("name"));
+    if (found != kernels.end())
+      object["kernels"] = std::move(found->second);
+  }
+  return weights;
+}
+
 /// The entry of a step function: its tokens and scratch memory.
 static llvm::Expected<json::Object>
 describeStep(ModuleOp module, StringRef name, int64_t tokens) {
@@ -273,7 +301,10 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
   if (hasState) {
     for (auto [name, tokens] :
          {std::pair<StringRef, int64_t>{"prefill", options.chunk},
+          {"prompt", options.chunk},
           {"decode", 1}}) {
+      if (name == "prompt" && !module.lookupSymbol("ganq_prompt"))
+        continue;
       auto step = describeStep(module, name, tokens);
       if (!step)
         return step.takeError();
@@ -307,7 +338,7 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
       {"code", "__code__"},
       {"parameters", std::move(parameters)},
       {"entries", std::move(entries)},
-      {"weights", json::Array(info.weights)},
+      {"weights", describeKernels(module, info.weights)},
       {"bits_per_weight", info.bitsPerWeight},
       {"source",
        json::Object{{"file", info.sourceFile}, {"sha256", info.sourceSha256}}}};

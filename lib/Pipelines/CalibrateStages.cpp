@@ -135,6 +135,8 @@ llvm::Error Quantizer::StagedCalibration::raise() {
       });
   PhaseOptions phases = parent.options.phases;
   phases.chunk = phases.maxContext = parent.tokenColumns;
+  // Stages read what one call of @prefill writes, before a cache rounds it.
+  phases.kvCache = "model";
   module = OwningOpRef<ModuleOp>(parent.imported.clone());
   if (llvm::Error error = runPhase(*module, Phase::Raise, phases))
     return error;

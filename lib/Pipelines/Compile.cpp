@@ -218,6 +218,11 @@ llvm::Error Compiler::checkOptions() {
     return makeError("expected --prefill-chunk to be between 1 and 4096, but "
                      "got " +
                      llvm::Twine(options.phases.chunk));
+  if (!llvm::is_contained({"model", "f32", "f16", "i8"},
+                          options.phases.kvCache))
+    return makeError("expected --kv-cache to be model, f32, f16 or i8, but got "
+                     "`" +
+                     options.phases.kvCache + "`");
   if (options.gramMemory < (1 << 20))
     return makeError("expected --gram-memory to be between 1 and 2^42 MiB");
   if (llvm::Error error = checkScheme())
@@ -339,7 +344,7 @@ std::string Compiler::fingerprint() {
   os << "ganq " << ganq_version() << ' ' << getBuildIdentity() << '\n'
      << phases.scheme << ' ' << phases.exclude << ' ' << phases.quantizeHead
      << ' ' << phases.cpu << ' ' << phases.chunk << ' ' << phases.maxContext
-     << '\n'
+     << ' ' << phases.kvCache << '\n'
      << options.solver << ' ' << options.calibrationMode << ' ' << options.alpha
      << '\n'
      << options.budget << ' ' << options.candidates << '\n';

@@ -150,6 +150,11 @@ static cl::opt<std::string>
                cl::desc("Longest sequence (0: what the model says)"),
                cl::cat(category));
 static cl::opt<std::string>
+    kvCache("kv-cache",
+            cl::desc("Keys and values of the sequence so far: model (default: "
+                     "the model's type), f32, f16, i8"),
+            cl::cat(category));
+static cl::opt<std::string>
     compileTo("compile-to", cl::desc("Stop after a phase and write MLIR"),
               cl::value_desc("phase"), cl::cat(category));
 static cl::opt<bool> keepWork("keep-work",
@@ -198,7 +203,7 @@ static cl::opt<std::string> *const texts[] = {
     &rules,      &calibration, &calibrationMode, &alpha,
     &exclude,    &solver,      &gramMemory,      &budget,
     &candidates, &evaluate,    &target,          &cpu,
-    &chunk,      &maxContext,  &compileTo};
+    &chunk,      &maxContext,  &kvCache,         &compileTo};
 static cl::opt<bool> *const flags[] = {&quantizeHead, &keepWork, &verbose};
 // Lists have an operator & of their own.
 static cl::list<std::string> *const lists[] = {std::addressof(bindings),

@@ -96,6 +96,8 @@ llvm::Error ganq::setCompileOption(CompileOptions &options, StringRef key,
   }
   if (key == "keep-work")
     return read(key, value, options.keepWork);
+  if (key == "kv-cache")
+    return read(key, value, phases.kvCache);
   if (key == "max-context")
     return read(key, value, phases.maxContext);
   if (key == "prefill-chunk")

@@ -76,6 +76,7 @@ void ganq::buildPhase(OpPassManager &manager, Phase phase,
     CreateStepFunctionsOptions steps;
     steps.chunk = options.chunk;
     steps.maxContext = options.maxContext;
+    steps.kvCache = options.kvCache;
     manager.addPass(createCreateStepFunctions(steps));
     manager.addPass(createSeparateTransposed());
     return;
@@ -102,6 +103,7 @@ void ganq::buildPhase(OpPassManager &manager, Phase phase,
     manager.addPass(createCSEPass());
     manager.addNestedPass<func::FuncOp>(createLinalgElementwiseOpFusionPass());
     manager.addPass(createCanonicalizerPass());
+    manager.addPass(createGroupProducts());
     return;
   case Phase::Buffer:
     buildBufferPhase(manager);

@@ -1,4 +1,4 @@
-//===- CreateStepFunctions.cpp - @prefill and @decode from @main ----------===//
+//===- CreateStepFunctions.cpp - The step functions of a language model ---===//
 //
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
@@ -8,6 +8,7 @@
 #include "RaiseOnnx/Probe.h"
 #include "StepAnalysis.h"
 #include "ganq/Onnx/Evaluate.h"
+#include "ganq/Support/CacheLayout.h"
 #include "ganq/Transforms/Passes.h"
 
 using namespace mlir;
@@ -22,7 +23,26 @@ namespace ganq {
 static constexpr int64_t kDefaultContext = 2048;
 
 static StringRef getTypeName(Type type) {
-  return type.isF16() ? "F16" : type.isBF16() ? "BF16" : "F32";
+  return type.isF16()        ? "F16"
+         : type.isBF16()     ? "BF16"
+         : type.isInteger(8) ? "I8"
+                             : "F32";
+}
+
+static constexpr llvm::StringLiteral kCacheKinds[] = {"model", "f32", "f16",
+                                                      "i8"};
+
+/// Lets a cache hold its rows as `kind` says.
+static void setKind(StepCache &cache, StringRef kind) {
+  Builder builder(cache.elementType.getContext());
+  if (kind == "f32")
+    cache.elementType = builder.getF32Type();
+  else if (kind == "f16")
+    cache.elementType = builder.getF16Type();
+  if (kind == "i8") {
+    cache.elementType = builder.getI8Type();
+    cache.size = CacheLayout::getBytes(cache.size);
+  }
 }
 
 namespace {
@@ -31,8 +51,8 @@ namespace {
 class StepBuilder {
 public:
   StepBuilder(func::FuncOp main, const StepModel &model, StringRef name,
-              int64_t tokens, int64_t context)
-      : model(model), tokens(tokens), context(context),
+              int64_t tokens, int64_t context, bool oneRow = false)
+      : model(model), tokens(tokens), context(context), oneRow(oneRow),
         step(cast<func::FuncOp>(main->clone(mapping))), builder(step) {
     step.setName(name);
   }
@@ -45,6 +65,7 @@ private:
   void replaceCaches();
   void replaceMasks();
   void replaceResults();
+  bool pickRow();
   LogicalResult inferTypes();
   LogicalResult eraseArguments();
 
@@ -52,12 +73,14 @@ private:
 
   const StepModel &model;
   int64_t tokens, context;
+  /// Logits of the one row that an argument names instead of all.
+  bool oneRow;
   IRMapping mapping;
   func::FuncOp step;
   OpBuilder builder;
   unsigned oldArguments = 0;
   SmallVector<StringAttr> names;
-  BlockArgument past;
+  BlockArgument past, row;
   SmallVector<Value> updates;
 };
 
@@ -76,6 +99,8 @@ void StepBuilder::replaceArguments() {
   Value ids =
       add(RankedTensorType::get({1, tokens}, builder.getI64Type()), "tokens");
   past = add(builder.getIndexType(), "past");
+  if (oneRow)
+    row = add(RankedTensorType::get({1}, builder.getI64Type()), "row");
   builder.setInsertionPointToStart(&body());
   if (!integer.isInteger(64)) {
     NamedAttribute to(builder.getStringAttr("to"),
@@ -147,6 +172,41 @@ void StepBuilder::replaceResults() {
   terminator->setOperands(results);
 }
 
+/// Lets the output head read a single row. False where the last operators are
+/// not those of a head.
+bool StepBuilder::pickRow() {
+  Value value = body().getTerminator()->getOperand(0);
+  while (Operation *op = value.getDefiningOp()) {
+    if (auto head = dyn_cast<MatmulOp>(op)) {
+      auto type = cast<RankedTensorType>(head.getX().getType());
+      int64_t axis = type.getRank() - 2;
+      if (axis < 0 || type.getDimSize(axis) != tokens)
+        return false;
+      SmallVector<int64_t> shape(type.getShape());
+      shape[axis] = 1;
+      builder.setInsertionPoint(head);
+      NamedAttribute attr(builder.getStringAttr("axis"),
+                          builder.getI64IntegerAttr(axis));
+      Value picked = onnx::createOnnxOp(
+                         builder, head.getLoc(), "Gather",
+                         RankedTensorType::get(shape, type.getElementType()),
+                         {head.getX(), row}, attr)
+                         ->getResult(0);
+      head.getXMutable().set(picked);
+      return true;
+    }
+    // Behind the head: a cast, a scale or a bias.
+    if (op->getNumOperands() == 0 || isa<KernelOpInterface>(op) ||
+        !llvm::all_of(op->getOperands().drop_front(), [](Value other) {
+          return other.getDefiningOp<ParameterOp>() || onnx::isNone(other) ||
+                 onnx::matchConstant(other);
+        }))
+      return false;
+    value = op->getOperand(0);
+  }
+  return false;
+}
+
 LogicalResult StepBuilder::eraseArguments() {
   eraseDeadOps(step);
   for (unsigned index = 0; index < oldArguments; ++index)
@@ -213,10 +273,12 @@ func::FuncOp StepBuilder::build() {
   };
   if (failed(eraseArguments()) || failed(inferTypes()))
     return discard();
+  if (oneRow && (!pickRow() || failed(inferTypes())))
+    return discard();
   Operation *terminator = body().getTerminator();
   auto logits = dyn_cast<RankedTensorType>(terminator->getOperand(0).getType());
-  auto expected = RankedTensorType::get({1, tokens, model.vocabulary},
-                                        builder.getF32Type());
+  auto expected = RankedTensorType::get(
+      {1, oneRow ? 1 : tokens, model.vocabulary}, builder.getF32Type());
   if (logits != expected) {
     terminator->emitRemark("no step functions: expected logits of type ")
         << expected << ", but got " << logits;
@@ -231,7 +293,7 @@ func::FuncOp StepBuilder::build() {
   for (StringAttr name : names)
     argumentAttrs.push_back(named(name));
   resultAttrs.push_back(named(builder.getStringAttr("logits")));
-  for (StringAttr name : ArrayRef(names).drop_front(2))
+  for (StringAttr name : ArrayRef(names).take_back(model.caches.size()))
     resultAttrs.push_back(named(name));
   step.setAllArgAttrs(argumentAttrs);
   step.setAllResultAttrs(resultAttrs);
@@ -252,6 +314,12 @@ struct CreateStepFunctionsPass
           << chunk.getValue() << " and " << maxContext.getValue();
       return signalPassFailure();
     }
+    if (!llvm::is_contained(kCacheKinds, kvCache.getValue())) {
+      getOperation().emitError("expected kv-cache to be model, f32, f16 or i8, "
+                               "but got `")
+          << kvCache << "`";
+      return signalPassFailure();
+    }
     if (main && !main.isExternal())
       createSteps(main);
     for (auto func : getOperation().getOps<func::FuncOp>())
@@ -262,6 +330,8 @@ struct CreateStepFunctionsPass
     FailureOr<StepModel> model = analyzeSteps(main);
     if (failed(model))
       return;
+    for (StepCache &cache : model->caches)
+      setKind(cache, kvCache);
     int64_t limit = kDefaultContext;
     if (auto attr = main->getAttrOfType<IntegerAttr>("ganq.max_context"))
       limit = attr.getInt();
@@ -284,6 +354,11 @@ struct CreateStepFunctionsPass
     SymbolTable symbols(getOperation());
     symbols.insert(prefill);
     symbols.insert(decode);
+    if (tokens > 1)
+      if (auto prompt = StepBuilder(main, *model, "prompt", tokens, context,
+                                    /*oneRow=*/true)
+                            .build())
+        symbols.insert(prompt);
     describe(*model, tokens, context);
   }
 

@@ -22,6 +22,7 @@ def compile(
     exclude=None,
     quantize_head=False,
     cpu=None,
+    kv_cache=None,
     bind=None,
     options=(),
     quiet=True,
@@ -73,6 +74,8 @@ def compile(
         arguments.append("--quantize-head")
     if cpu is not None:
         arguments.append(f"--cpu={cpu}")
+    if kv_cache is not None:
+        arguments.append(f"--kv-cache={kv_cache}")
     for name, value in (bind or {}).items():
         arguments += ["--bind", f"{name}={int(value)}"]
     arguments += options

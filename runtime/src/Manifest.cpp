@@ -163,6 +163,26 @@ StateInfo readState(Reader &reader, const json &value) {
   return state;
 }
 
+std::vector<KernelInfo> readKernels(Reader &reader, const json &value,
+                                    const std::string &path) {
+  std::vector<KernelInfo> kernels;
+  reader.array(value, path, [&](const json &item, const std::string &at) {
+    KernelInfo kernel;
+    auto number = [&](const char *key) {
+      return reader.integer(reader.member(item, key), at + "." + key, 0,
+                            INT64_MAX);
+    };
+    kernel.entry = reader.string(reader.member(item, "entry"), at + ".entry");
+    kernel.name = reader.string(reader.member(item, "name"), at + ".name");
+    kernel.rows = number("rows");
+    kernel.instructions = number("instructions");
+    kernel.bytes = number("bytes");
+    kernel.nanoseconds = number("nanoseconds");
+    kernels.push_back(std::move(kernel));
+  });
+  return kernels;
+}
+
 std::vector<WeightInfo> readWeights(Reader &reader, const json &value) {
   std::vector<WeightInfo> weights;
   if (value.is_null())
@@ -177,6 +197,9 @@ std::vector<WeightInfo> readWeights(Reader &reader, const json &value) {
                                   0, int64_t(1) << 48);
     weight.tensors =
         reader.strings(reader.member(item, "tensors"), at + ".tensors");
+    if (const json &kernels = reader.member(item, "kernels");
+        !kernels.is_null())
+      weight.kernels = readKernels(reader, kernels, at + ".kernels");
     weights.push_back(std::move(weight));
   });
   return weights;
@@ -216,6 +239,7 @@ Result<Manifest> Manifest::parse(std::string_view text,
   reader.expect(entries.is_object(), ".entries", "an object", entries);
   manifest.main = reader.entry(entries, "main", /*step=*/false);
   manifest.prefill = reader.entry(entries, "prefill", /*step=*/true);
+  manifest.prompt = reader.entry(entries, "prompt", /*step=*/true);
   manifest.decode = reader.entry(entries, "decode", /*step=*/true);
   reader.expect(manifest.main || manifest.decode, ".entries",
                 "main or decode among the entries", entries);
@@ -228,6 +252,11 @@ Result<Manifest> Manifest::parse(std::string_view text,
   if (manifest.decode)
     reader.expect(manifest.decode->tokens == 1, ".entries.decode.tokens", "1",
                   manifest.decode->tokens);
+  if (manifest.prompt)
+    reader.expect(manifest.prefill &&
+                      manifest.prompt->tokens == manifest.prefill->tokens,
+                  ".entries.prompt.tokens", "as many tokens as prefill takes",
+                  manifest.prompt->tokens);
   if (manifest.state && manifest.prefill)
     reader.expect(
         elementCount({manifest.prefill->tokens, manifest.state->vocabulary}, 4)

@@ -25,7 +25,8 @@ struct Model::Implementation {
   std::vector<const void *> stored;     ///< the file's
   void *library = nullptr;
   int descriptor = -1; ///< of the memory file behind the library
-  ganq_entry_fn main = nullptr, prefill = nullptr, decode = nullptr;
+  ganq_entry_fn main = nullptr, prefill = nullptr, prompt = nullptr,
+                decode = nullptr;
   Observer observer;
   Scratch scratch;
   std::mutex calls;
@@ -153,7 +154,7 @@ Status Model::Implementation::loadCode(std::string_view code) {
   };
   for (Status status :
        {resolve(manifest.main, main), resolve(manifest.prefill, prefill),
-        resolve(manifest.decode, decode)})
+        resolve(manifest.prompt, prompt), resolve(manifest.decode, decode)})
     if (!status.ok())
       return status;
   auto init = reinterpret_cast<ganq_module_init_fn>(
@@ -236,8 +237,11 @@ Status Model::setParameter(const std::string &name, const void *data) {
   return Status();
 }
 
-Status Model::step(bool prefill, void **args) {
-  return call(prefill ? impl->prefill : impl->decode, args, {});
+Status Model::step(Step step, void **args) {
+  return call(step == Step::Prefill  ? impl->prefill
+              : step == Step::Prompt ? impl->prompt
+                                     : impl->decode,
+              args, {});
 }
 
 bool Model::isObserved() const {

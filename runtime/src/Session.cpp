@@ -200,7 +200,8 @@ struct Session::Implementation {
   int64_t maxContext() const;
   Status allocate();
   Status check(const int64_t *tokens, int64_t count) const;
-  Status step(const Entry &entry, bool prefill, int64_t *tokens);
+  /// Runs a step function; `row` is for prompt.
+  Status step(Model::Step step, int64_t *tokens, int64_t row);
   Status feedSteps(const int64_t *tokens, int64_t count,
                    const LogitsCallback &each);
   Status feedMain(const int64_t *tokens, int64_t count,
@@ -235,6 +236,8 @@ Status Session::Implementation::allocate() {
     arenaBytes = std::max(arenaBytes, manifest.prefill->arena);
     rows = manifest.prefill->tokens;
   }
+  if (manifest.prompt)
+    arenaBytes = std::max(arenaBytes, manifest.prompt->arena);
   Result<Buffer> buffer = Buffer::create(arenaBytes);
   if (!buffer.ok())
     return buffer.status();
@@ -283,20 +286,26 @@ Status Session::Implementation::check(const int64_t *tokens,
   return Status();
 }
 
-Status Session::Implementation::step(const Entry &entry, bool prefill,
-                                     int64_t *tokens) {
+Status Session::Implementation::step(Model::Step step, int64_t *tokens,
+                                     int64_t row) {
+  const Manifest &manifest = model->manifest();
+  bool one = step == Model::Step::Prompt;
+  int64_t count = step == Model::Step::Decode ? 1 : manifest.prefill->tokens;
   Descriptor arenaSlot(arena.data(), {arena.size()});
-  Descriptor tokenSlot(tokens, {1, entry.tokens});
-  Descriptor logitSlot(logits.data.data(), {1, entry.tokens, vocabulary});
+  Descriptor tokenSlot(tokens, {1, count});
+  Descriptor rowSlot(&row, {1});
+  Descriptor logitSlot(logits.data.data(), {1, one ? 1 : count, vocabulary});
   std::vector<Descriptor> cacheSlots;
   for (Tensor &cache : caches)
     cacheSlots.emplace_back(cache.data.data(), cache.shape);
   std::vector<void *> args = {arenaSlot.get(), tokenSlot.get(), &length};
+  if (one)
+    args.push_back(rowSlot.get());
   for (Descriptor &slot : cacheSlots)
     args.push_back(slot.get());
   args.push_back(logitSlot.get());
   int64_t before = length;
-  Status status = model->step(prefill, args.data());
+  Status status = model->step(step, args.data());
   length = before;
   return status;
 }
@@ -314,18 +323,23 @@ Status Session::Implementation::feedSteps(const int64_t *tokens, int64_t count,
     int64_t chunkTokens = manifest.prefill ? manifest.prefill->tokens : 0;
     int64_t fewest =
         observed ? chunkTokens : std::max<int64_t>(2, chunkTokens / 8);
-    bool prefill =
+    bool many =
         chunkTokens && chunkTokens <= maxContext() - length && count >= fewest;
-    const Entry &entry = prefill ? *manifest.prefill : *manifest.decode;
-    int64_t taken = std::min(count, entry.tokens);
-    chunk.assign(size_t(entry.tokens), 0);
+    // Nobody else sees the logits of other rows than the last one.
+    bool one = many && !each && !observed && manifest.prompt;
+    int64_t size = many ? chunkTokens : 1, taken = std::min(count, size);
+    chunk.assign(size_t(size), 0);
     std::copy(tokens, tokens + taken, chunk.begin());
-    if (Status status = step(entry, prefill, chunk.data()); !status.ok())
+    Status status = step(one    ? Model::Step::Prompt
+                         : many ? Model::Step::Prefill
+                                : Model::Step::Decode,
+                         chunk.data(), taken - 1);
+    if (!status.ok())
       return status;
     const float *rows = logits.as<float>();
     if (each)
       each(rows, length, taken);
-    const float *last = rows + (taken - 1) * vocabulary;
+    const float *last = one ? rows : rows + (taken - 1) * vocabulary;
     lastLogits.assign(last, last + vocabulary);
     length += taken;
     tokens += taken;

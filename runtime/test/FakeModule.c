@@ -98,12 +98,15 @@ void ganq_main(void **args) {
   }
 }
 
-static void step(void **args, int64_t count) {
-  ganq_memref *arena = args[0], *ids = args[1], *cache = args[3],
-              *logits = args[4];
+/* All logits, or with `row` those of one row. */
+static void step(void **args, int64_t count, const int64_t *row) {
+  int next = row ? 4 : 3;
+  ganq_memref *arena = args[0], *ids = args[1], *cache = args[next],
+              *logits = args[next + 1];
   int64_t past = *(int64_t *)args[2];
   float *rows = cache->aligned;
   float *scratch = arena->aligned;
+  float unused[Vocabulary];
   /* Garbage in the arena must not matter. */
   scratch[0] = 12345;
   for (int64_t i = 0; i < count; ++i) {
@@ -114,10 +117,16 @@ static void step(void **args, int64_t count) {
     for (int64_t j = 0; j <= past + i; ++j)
       for (int c = 0; c < Width; ++c)
         state[c] = state[c] / 2 + rows[j * Width + c];
-    logits_of(state, (float *)logits->aligned + i * Vocabulary);
+    logits_of(state, !row        ? (float *)logits->aligned + i * Vocabulary
+                     : *row == i ? (float *)logits->aligned
+                                 : unused);
   }
-  host->observe(4, logits->aligned, count, Vocabulary);
+  host->observe(4, logits->aligned, row ? 1 : count, Vocabulary);
 }
 
-void ganq_prefill(void **args) { step(args, Prefill); }
-void ganq_decode(void **args) { step(args, 1); }
+void ganq_prefill(void **args) { step(args, Prefill, 0); }
+void ganq_prompt(void **args) {
+  ganq_memref *row = args[3];
+  step(args, Prefill, row->aligned);
+}
+void ganq_decode(void **args) { step(args, 1, 0); }

@@ -212,6 +212,8 @@ TEST(Loader, RefusesBadManifests) {
       {"/entries/decode/tokens", "2", "manifest.entries.decode.tokens"},
       {"/entries/decode/arena", "-1", "manifest.entries.decode.arena"},
       {"/entries/prefill/tokens", "0", "manifest.entries.prefill.tokens"},
+      {"/entries/prompt/tokens", "3", "manifest.entries.prompt.tokens"},
+      {"/entries/prefill", nullptr, "manifest.entries.prompt.tokens"},
       {"/state", nullptr, "a state and a decode entry"},
       {"/state/max_context", "0", "manifest.state.max_context"},
       {"/state/vocabulary", "9223372036854775807", "manifest.state.vocabulary"},
@@ -220,6 +222,9 @@ TEST(Loader, RefusesBadManifests) {
       {"/state/caches/0/shape/1", "0", "manifest.state.caches[0].shape[1]"},
       {"/weights/0/tensors/0", "\"gone\"", "there is no tensor 'gone'"},
       {"/weights/0/bytes", "-5", "manifest.weights[0].bytes"},
+      {"/weights/0/kernels", "{}", "manifest.weights[0].kernels"},
+      {"/weights/0/kernels/0/rows", "\"\"",
+       "manifest.weights[0].kernels[0].rows"},
       {"/bits_per_weight", "\"4\"", "manifest.bits_per_weight"},
       {"/source/file", "4", "manifest.source.file"},
   };

@@ -30,13 +30,19 @@ protected:
   static json withoutSteps() {
     json manifest = testManifest();
     manifest.erase("state");
-    manifest["entries"].erase("prefill");
-    manifest["entries"].erase("decode");
+    for (const char *step : {"prefill", "prompt", "decode"})
+      manifest["entries"].erase(step);
     return manifest;
   }
   static json withoutPrefill() {
     json manifest = testManifest();
     manifest["entries"].erase("prefill");
+    manifest["entries"].erase("prompt");
+    return manifest;
+  }
+  static json withoutPrompt() {
+    json manifest = testManifest();
+    manifest["entries"].erase("prompt");
     return manifest;
   }
 
@@ -72,16 +78,28 @@ TEST_F(SessionTest, EveryChunkingGivesTheSameLogits) {
   // Chunks of 4: whole, partial, padded and, at the end of the context of 10
   // tokens, without room for padding.
   std::vector<int64_t> tokens = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3};
-  auto cached = session(testManifest());
-  for (size_t length = 1; length <= tokens.size(); ++length)
-    for (size_t first = 0; first < length; ++first) {
-      ASSERT_TRUE(cached->rewind(0).ok());
-      ASSERT_TRUE(cached->feed(tokens.data(), int64_t(first)).ok());
-      ASSERT_TRUE(
-          cached->feed(tokens.data() + first, int64_t(length - first)).ok());
-      EXPECT_EQ(cached->length(), int64_t(length));
-      expectLogits(*cached, {tokens.begin(), tokens.begin() + long(length)});
-    }
+  for (const json &manifest : {testManifest(), withoutPrompt()}) {
+    auto cached = session(manifest);
+    for (size_t length = 1; length <= tokens.size(); ++length)
+      for (size_t first = 0; first < length; ++first) {
+        ASSERT_TRUE(cached->rewind(0).ok());
+        ASSERT_TRUE(cached->feed(tokens.data(), int64_t(first)).ok());
+        ASSERT_TRUE(
+            cached->feed(tokens.data() + first, int64_t(length - first)).ok());
+        EXPECT_EQ(cached->length(), int64_t(length));
+        expectLogits(*cached, {tokens.begin(), tokens.begin() + long(length)});
+      }
+  }
+}
+
+TEST_F(SessionTest, PromptsComputeOneRowOfLogits) {
+  json manifest = testManifest();
+  // Whoever calls this for a chunk reads logits of the first row alone.
+  manifest["entries"]["prefill"]["symbol"] = "ganq_decode";
+  auto fed = session(manifest);
+  std::vector<int64_t> tokens = {3, 1, 4, 1, 5, 9, 2};
+  ASSERT_TRUE(fed->feed(tokens.data(), 7).ok());
+  expectLogits(*fed, tokens);
 }
 
 TEST_F(SessionTest, CallbackSeesEveryRow) {

@@ -57,11 +57,15 @@ json testManifest() {
                     {"name": "model/states:0", "dtype": "F32",
                      "shape": ["batch", "seq", 2]}]},
       "prefill": {"symbol": "ganq_prefill", "tokens": 4, "arena": 256},
+      "prompt": {"symbol": "ganq_prompt", "tokens": 4, "arena": 512},
       "decode": {"symbol": "ganq_decode", "tokens": 1, "arena": 64}},
     "state": {"max_context": 10, "vocabulary": 16,
       "caches": [{"name": "cache", "dtype": "F32", "shape": [1, 1, 10, 2]}]},
     "weights": [{"name": "head", "scheme": "none", "shape": [16, 2],
-                 "bytes": 128, "tensors": ["head"]}],
+                 "bytes": 128, "tensors": ["head"],
+                 "kernels": [{"entry": "decode", "name": "kernel_matmul",
+                              "rows": 1, "instructions": 40, "bytes": 128,
+                              "nanoseconds": 100}]}],
     "bits_per_weight": 32.0,
     "source": {"file": "model.onnx", "sha256": "0"}})");
 }

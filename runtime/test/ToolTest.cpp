@@ -136,10 +136,16 @@ TEST_F(ToolTest, InspectsAndMeasures) {
   EXPECT_NE(plain.out.find("context          10 tokens\n"), std::string::npos);
   json object = json::parse(run("m.ganq --inspect --json").out);
   EXPECT_EQ(object["manifest"], testManifest());
+  EXPECT_NE(plain.out.find("decode   kernel_matmul, 1 rows: 40 instructions, "
+                           "128 bytes, 0.1 us predicted for one thread\n"),
+            std::string::npos)
+      << plain.out;
   EXPECT_EQ(object["weight_bytes"], 128);
   object = json::parse(run("m.ganq --benchmark --json").out);
   EXPECT_GT(object["decode_tokens_per_second"].get<double>(), 0);
   EXPECT_GT(object["read_bytes_per_second"].get<double>(), 1e8);
+  EXPECT_GT(object["load_ms"].get<double>(), 0);
+  EXPECT_GT(object["first_token_after_load_ms"].get<double>(), 0);
   EXPECT_EQ(object["prompt_tokens"].get<int>() +
                 object["decoded_tokens"].get<int>(),
             10);

@@ -57,6 +57,31 @@ func.func @dynamic(%q: memref<?x4x?x8xf32>, %k: memref<?x4x?x8xf32>, %o: memref<
   ganq.swiglu %g, %g out(%g : memref<?x16xf32>) : memref<?x16xf32>, memref<?x16xf32>
   return
 }
+// Products of one x that follow one another are one dispatch, in which each
+// thread takes its share of both; an alloc between them does not matter.
+// CHECK-LABEL: func.func @group(
+// CHECK:         %[[C:.*]] = arith.constant 64 : index
+// CHECK:         ganq.dispatch @kernel_group[%[[C]]]
+// CHECK-NOT:     ganq.dispatch
+// CHECK:         return
+func.func @group(%x: memref<1x64xf32>, %q: memref<1x256xf32>, %w: memref<256x64xf32>,
+                 %u: memref<16x64xf32>) -> memref<1x16xf32> {
+  ganq.matmul %x, %w out(%q : memref<1x256xf32>) : memref<1x64xf32>, memref<256x64xf32>
+  %k = memref.alloc() : memref<1x16xf32>
+  ganq.matmul %x, %u out(%k : memref<1x16xf32>) : memref<1x64xf32>, memref<16x64xf32>
+  return %k : memref<1x16xf32>
+}
+
+// One that writes what the other reads stays behind it.
+// CHECK-LABEL: func.func @inPlace(
+// CHECK:         ganq.dispatch @kernel_matmul
+// CHECK:         ganq.dispatch @kernel_matmul
+func.func @inPlace(%x: memref<1x256xf32>, %q: memref<1x256xf32>, %w: memref<256x256xf32>) {
+  ganq.matmul %x, %w out(%q : memref<1x256xf32>) : memref<1x256xf32>, memref<256x256xf32>
+  ganq.matmul %x, %w out(%q : memref<1x256xf32>) : memref<1x256xf32>, memref<256x256xf32>
+  return
+}
+
 
 // Bytes of four rows widen to indices; a table of 16 is looked up with the high
 // bits left in place.
@@ -69,3 +94,9 @@ func.func @dynamic(%q: memref<?x4x?x8xf32>, %k: memref<?x4x?x8xf32>, %o: memref<
 // CHECK:         ganq.table_lookup %{{.*}} : vector<16xf32>, vector<16xi32> -> vector<16xf32>
 // CHECK:         math.fma
 // CHECK-NOT:     func.func private @kernel_lut4_matmul
+
+// CHECK:       func.func private @kernel_group(%[[LO:[^:]*]]: index, %[[HI:[^:]*]]: index,
+// CHECK:         call @kernel_matmul{{.*}}(%[[LO]], %[[HI]],
+// CHECK:         %[[LOW:.*]] = arith.divui
+// CHECK:         %[[HIGH:.*]] = arith.divui
+// CHECK:         call @kernel_matmul{{.*}}(%[[LOW]], %[[HIGH]],

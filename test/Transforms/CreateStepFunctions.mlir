@@ -1,5 +1,12 @@
 // RUN: ganq-opt %s --split-input-file --ganq-create-step-functions="chunk=4 max-context=16" 2>/dev/null | FileCheck %s
 // RUN: ganq-opt %s --split-input-file --ganq-create-step-functions="chunk=4 max-context=16" -o /dev/null 2>&1 | FileCheck %s --check-prefix=REMARK
+// RUN: ganq-opt %s --split-input-file --ganq-create-step-functions="chunk=4 max-context=16 kv-cache=i8" 2>/dev/null | FileCheck %s --check-prefix=BYTES
+// RUN: not ganq-opt %s --ganq-create-step-functions=kv-cache=f8 2>&1 | FileCheck %s --check-prefix=KIND
+
+// KIND: error: expected kv-cache to be model, f32, f16 or i8, but got `f8`
+// BYTES: {dtype = "I8", name = "layers.0.key", shape = array<i64: 1, 2, 8, 8>}
+// BYTES: ganq.kv_update %[[X:.*]] into %{{.*}} : tensor<1x2x4x4xf32>, tensor<1x2x8x8xi8> -> tensor<1x2x8x8xi8>
+// BYTES: ganq.attention %[[X]], %{{.*}} causal {{.*}} tensor<1x2x8x8xi8> -> tensor<1x2x4x4xf32>
 
 // CHECK: module attributes {ganq.state = {caches = [
 // CHECK-SAME: {dtype = "F32", name = "layers.0.key", shape = array<i64: 1, 2, 8, 4>},
@@ -29,6 +36,12 @@ module {
   // CHECK: ganq.attention %[[X]], %[[KEYS]], %[[VALUES]] past(%[[PAST]]) causal
   // CHECK-SAME: -> tensor<1x2x1x4xf32>
   // CHECK: return %{{.*}}, %[[KEYS]], %[[VALUES]] : tensor<1x1x32xf32>
+
+  // CHECK-LABEL: func.func @prompt(
+  // CHECK-SAME: %[[IDS:.*]]: tensor<1x4xi64> {onnx.name = "tokens"}, %{{.*}}: index {onnx.name = "past"}, %[[ROW:.*]]: tensor<1xi64> {onnx.name = "row"},
+  // CHECK-SAME: -> (tensor<1x1x32xf32> {onnx.name = "logits"}, tensor<1x2x8x4xf32> {onnx.name = "layers.0.key"}
+  // CHECK: %[[PICKED:.*]] = "onnx.Gather"(%{{.*}}, %[[ROW]]) {axis = 1 : i64} : (tensor<1x4x8xf32>, tensor<1xi64>) -> tensor<1x1x8xf32>
+  // CHECK: ganq.matmul %[[PICKED]]
   func.func @main(%ids: tensor<?x?xi64> {onnx.name = "input_ids", onnx.dims = ["batch", "seq"]}) -> tensor<?x?x32xf32>
       attributes {ganq.max_context = 8 : i64} {
     %c1 = arith.constant 1 : index

@@ -41,6 +41,8 @@ struct PhaseOptions {
   int64_t chunk = 64;
   /// Greatest number of tokens in the cache; 0: what the model says.
   int64_t maxContext = 0;
+  /// How caches hold keys and values: model, f32, f16 or i8.
+  std::string kvCache = "model";
   /// `none`, the name of a scheme, or an attribute's text.
   std::string scheme = "none";
   /// Options of a scheme that is given by its name, such as {"bits", "3"}.

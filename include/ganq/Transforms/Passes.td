@@ -42,7 +42,7 @@ def RaiseOnnx : Pass<"ganq-raise-onnx", "::mlir::ModuleOp"> {
 }
 
 def CreateStepFunctions : Pass<"ganq-create-step-functions", "::mlir::ModuleOp"> {
-  let summary = "Derive @prefill and @decode from the @main of a language model";
+  let summary = "Derive @prefill, @prompt and @decode from the @main of a language model";
   let description = [{
     When @main is a causal language model, clones it for `chunk` tokens
     (@prefill) and for one token (@decode), batch 1, with static shapes and with
@@ -53,6 +53,12 @@ def CreateStepFunctions : Pass<"ganq-create-step-functions", "::mlir::ModuleOp">
                       %key: tensor<1x4x512x8xf32>, ...)
         -> (tensor<1x1x512xf32>, tensor<1x4x512x8xf32>, ...)
     ```
+
+    @prompt is @prefill with the logits of one row, whose number is the argument
+    `%row: tensor<1xi64>` behind `%past`: the output head is the largest product
+    of many models, and a prompt needs its last row alone. It is left out where
+    the last operators do not have the form of a head: a product with a constant
+    weight and what is done to its result element by element.
 
     A causal language model has one integer input [batch, sequence] of tokens,
     one result of rank 3, and only causal attention; besides it may have inputs
@@ -67,7 +73,10 @@ def CreateStepFunctions : Pass<"ganq-create-step-functions", "::mlir::ModuleOp">
     Option<"chunk", "chunk", "int64_t", "64", "Tokens of one call of @prefill">,
     Option<"maxContext", "max-context", "int64_t", "0",
            "Length of the caches; 0 takes what the model's tables of positions "
-           "allow, at most 2048">
+           "allow, at most 2048">,
+    Option<"kvCache", "kv-cache", "std::string", "\"model\"",
+           "How caches hold keys and values: f32, f16, i8 (rows of bytes with a "
+           "scale each), or model for the model's own type">
   ];
   let dependentDialects = ["::ganq::GanqDialect", "::ganq::onnx::OnnxDialect",
                            "::mlir::arith::ArithDialect",
@@ -89,6 +98,24 @@ def SeparateTransposed : Pass<"ganq-separate-transposed", "::mlir::ModuleOp"> {
         : tensor<2x2xf32>
     ```
   }];
+}
+
+def GroupProducts : Pass<"ganq-group-products", "::mlir::ModuleOp"> {
+  let summary = "Put products that read the same input side by side";
+  let description = [{
+    Moves each `ganq.matmul` and `ganq.packed_matmul` behind the first one of its
+    block that reads the same x, such as keys and values behind queries, and what
+    else it reads before that one. `ganq-lower-kernels` makes one dispatch of
+    products that follow one another; each keeps its weight, scheme and result.
+
+    ```mlir
+    %q = ganq.matmul %x, %wq : tensor<1x1x64xf32>, tensor<64x64xf32> -> ...
+    %k = ganq.matmul %x, %wk : tensor<1x1x64xf32>, tensor<16x64xf32> -> ...
+    ```
+  }];
+  let statistics = [
+    Statistic<"numMoved", "moved", "Products moved beside another one">
+  ];
 }
 
 def PromoteStepResults

@@ -100,13 +100,17 @@ typedef int32_t (*ganq_module_init_fn)(const ganq_host_api *api,
              unless the model was built to leave its inputs alone),
              then one slot for each of "outputs".
    prefill,
+   prompt,
    decode:   memref<?xi8>            arena, "arena" bytes of scratch memory
              memref<1xSxi64>         token ids; S is "tokens" of the entry
              i64                     past: tokens in the caches before this call
+             memref<1xi64>           prompt only: the row, 0 <= row < S, whose
+                                     logits are wanted
              memref<...>             each of "caches" of the state, in order;
                                      rows past..past+S-1 are written,
                                      rows 0..past-1 are read
-             memref<1xSxVxf32>       logits, filled by the entry
+             memref<1xSxVxf32>       logits, filled by the entry;
+                                     memref<1x1xVxf32> for prompt
              No results. The runtime keeps past + S <= max_context and every
              token id within [0, vocabulary). */
 typedef void (*ganq_entry_fn)(void **args);

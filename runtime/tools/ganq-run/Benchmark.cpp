@@ -79,6 +79,7 @@ static Result<double> readBandwidth() {
 namespace {
 struct Timings {
   double prefillRate = 0, firstToken = 0, decodeRate = 0;
+  double coldToken = 0; ///< first token of the process
 };
 } // namespace
 
@@ -86,6 +87,7 @@ struct Timings {
 static Result<Timings> timeSession(Session &session,
                                    const std::vector<int64_t> &prompt,
                                    int64_t decoded) {
+  Timings timings;
   std::vector<double> first, decode;
   double begin = seconds();
   // The first round warms caches and clocks up; it counts if there is no other.
@@ -108,12 +110,13 @@ static Result<Timings> timeSession(Session &session,
     if (!token.ok())
       return token.status();
     double end = seconds();
+    if (round == 0)
+      timings.coldToken = fed - start;
     if (round == 1)
       first.clear(), decode.clear();
     first.push_back(fed - start);
     decode.push_back((end - fed) / double(std::max<int64_t>(decoded, 1)));
   }
-  Timings timings;
   timings.firstToken = median(first);
   timings.prefillRate = double(prompt.size()) / timings.firstToken;
   timings.decodeRate = 1 / median(decode);
@@ -121,10 +124,12 @@ static Result<Timings> timeSession(Session &session,
 }
 
 Status benchmark(const ModelPointer &model, const Options &options) {
+  double start = seconds();
   Result<std::unique_ptr<Session>> created = Session::create(model);
   if (!created.ok())
     return created.status();
   Session &session = **created;
+  double load = options.loadSeconds + seconds() - start;
   int64_t limit = session.maxContext();
   int64_t decoded = options.generate > 0 ? options.generate : 64;
   decoded = std::min(decoded, limit / 2);
@@ -150,6 +155,8 @@ Status benchmark(const ModelPointer &model, const Options &options) {
         {"decode_tokens_per_second", timings->decodeRate},
         {"prefill_tokens_per_second", timings->prefillRate},
         {"time_to_first_token_ms", timings->firstToken * 1e3},
+        {"load_ms", load * 1e3},
+        {"first_token_after_load_ms", timings->coldToken * 1e3},
         {"prompt_tokens", length},
         {"decoded_tokens", decoded},
         {"threads", threads},
@@ -163,7 +170,9 @@ Status benchmark(const ModelPointer &model, const Options &options) {
   printf("decode               %10.1f tokens/s\n", timings->decodeRate);
   printf("prefill              %10.1f tokens/s (%lld tokens)\n",
          timings->prefillRate, static_cast<long long>(length));
-  printf("time to first token  %10.2f ms\n", timings->firstToken * 1e3);
+  printf("time to first token  %10.2f ms (after loading %.2f ms)\n",
+         timings->firstToken * 1e3, timings->coldToken * 1e3);
+  printf("load                 %10.2f ms\n", load * 1e3);
   printf("weights              %10.2f MB, read at %.2f GB/s\n",
          double(weightBytes) / 1e6, used / 1e9);
   printf("machine              %10.2f GB/s with %d threads\n", *bandwidth / 1e9,

@@ -283,10 +283,22 @@ Status inspect(const ModelPointer &model, const Options &options) {
     printf("bits per weight  %.4g\n", *manifest.bitsPerWeight);
   printf("weights          %zu, %lld bytes\n", manifest.weights.size(),
          static_cast<long long>(manifest.weightBytes()));
-  for (const WeightInfo &weight : manifest.weights)
+  // Kernels serve many weights: each once, after the first of them.
+  std::set<std::string> seen;
+  for (const WeightInfo &weight : manifest.weights) {
     printf("  %-10s %12lld bytes  %s %s\n", weight.scheme.c_str(),
            static_cast<long long>(weight.bytes), toString(weight.shape).c_str(),
            weight.name.c_str());
+    for (const KernelInfo &kernel : weight.kernels)
+      if (seen.insert(kernel.name).second)
+        printf("    %-8s %s, %lld rows: %lld instructions, %lld bytes, "
+               "%.1f us predicted for one thread\n",
+               kernel.entry.c_str(), kernel.name.c_str(),
+               static_cast<long long>(kernel.rows),
+               static_cast<long long>(kernel.instructions),
+               static_cast<long long>(kernel.bytes),
+               double(kernel.nanoseconds) / 1e3);
+  }
   return Status();
 }
 

@@ -19,6 +19,7 @@ struct Options {
   double temperature = 0;
   int64_t seed = 0;
   int64_t promptLength = 128; ///< benchmark
+  double loadSeconds = 0;     ///< that opening the model took
   bool perplexity = false, benchmark = false, inspect = false;
   bool json = false, help = false, version = false;
 };

@@ -5,16 +5,21 @@
 //===----------------------------------------------------------------------===//
 
 #include "Commands.h"
+#include <chrono>
 #include <cstdio>
 #include <exception>
 
 using namespace ganq;
 
-static runtime::Status execute(const run::Options &options) {
+static runtime::Status execute(run::Options &options) {
+  auto start = std::chrono::steady_clock::now();
   runtime::Result<run::ModelPointer> model =
       runtime::Model::open(options.model);
   if (!model.ok())
     return model.status();
+  options.loadSeconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
   if (options.inspect)
     return run::inspect(*model, options);
   if (options.benchmark)

@@ -32,8 +32,8 @@ std::string toString(const Port &port);
 /// A function of the native code (see ganq/module_abi.h).
 struct Entry {
   std::string symbol;
-  int64_t arena = 0;  ///< bytes of scratch memory (prefill, decode)
-  int64_t tokens = 0; ///< tokens of one call (prefill, decode)
+  int64_t arena = 0;  ///< bytes of scratch memory (step functions)
+  int64_t tokens = 0; ///< tokens of one call (step functions)
   std::vector<Port> inputs, outputs; ///< main only
 };
 
@@ -43,6 +43,16 @@ struct CacheInfo {
   std::vector<int64_t> shape;
 };
 
+/// The product with a weight in a step function, as the compiler predicts it.
+struct KernelInfo {
+  std::string entry; ///< "decode", ...
+  std::string name;
+  int64_t rows = 0;         ///< of x
+  int64_t instructions = 0; ///< of all threads
+  int64_t bytes = 0;        ///< of the weight
+  int64_t nanoseconds = 0;  ///< of one thread
+};
+
 /// A matrix that a product reads, quantized or not.
 struct WeightInfo {
   std::string name;
@@ -50,6 +60,7 @@ struct WeightInfo {
   std::vector<int64_t> shape;
   int64_t bytes = 0; ///< stored bytes, of all its tensors
   std::vector<std::string> tensors;
+  std::vector<KernelInfo> kernels;
 };
 
 /// What a causal language model's step functions need.
@@ -65,7 +76,7 @@ struct Manifest {
   std::vector<std::string> features; ///< CPU features, by LLVM's names
   std::string code;                  ///< name of the code tensor
   std::vector<std::string> parameters;
-  std::optional<Entry> main, prefill, decode;
+  std::optional<Entry> main, prefill, prompt, decode;
   std::optional<StateInfo> state; ///< there is a decode if there is a state
   std::vector<WeightInfo> weights;
   std::optional<double> bitsPerWeight;

@@ -64,8 +64,9 @@ private:
   Status call(void (*entry)(void **), void **args,
               const std::function<Status()> &inspect);
   bool isObserved() const;
-  /// Runs prefill or decode.
-  Status step(bool prefill, void **args);
+  enum class Step { Prefill, Prompt, Decode };
+  /// Runs a step function that the manifest has.
+  Status step(Step step, void **args);
 
   std::unique_ptr<Implementation> impl;
 };
