@@ -293,6 +293,11 @@ private:
                                                 k.sub(k.index(n), places[v]));
     }
     Values sums(rows * panelVectors(), k.splat(0.0f));
+    // What the sums are added to, on another page for each row.
+    if (columns > size)
+      for (int64_t i = 0; i < rows; ++i)
+        for (int64_t v = 0; v < panelVectors(); ++v)
+          k.prefetch(out, {k.add(k.add(first, row), i), places[v]});
     constexpr int64_t kUnroll = 4;
     auto step = [&](Value column, int64_t steps, ValueRange carried) {
       Values result(carried);

@@ -168,3 +168,20 @@ func.func @planes(%x: memref<1x256xf32>, %y: memref<1x8xf32>, %c: memref<768xi8>
     {scheme = #ganq.lut<bits = 3>, n = 8, k = 256} : memref<1x256xf32>
   return
 }
+
+// -----
+
+// With AVX2 the weights of a tile become f16 first: bytes of both halves of an
+// entry are looked up for two rows at once, and widen when they are read.
+// AVX2-LABEL:  func.func private @kernel_lut4_matmul(
+// AVX2:          %[[HALVES:.*]] = memref.alloca() {alignment = 64 : i64} : memref<4x256xf16>
+// AVX2:          llvm.call_intrinsic "llvm.x86.avx2.pshuf.b"
+// AVX2-COUNT-16: vector.store %{{.*}}, %[[HALVES]][%{{.*}}, %{{.*}}] : memref<4x256xf16>, vector<8xf16>
+// AVX2-NOT:      ganq.table_lookup
+// AVX2:          vector.load %[[HALVES]]
+// AVX2:          return
+func.func @halves(%x: memref<1x256xf32>, %y: memref<1x8xf32>, %c: memref<1024xi8>, %t: memref<8x1x16xf16>) {
+  ganq.packed_matmul %x weight(%c, %t : memref<1024xi8>, memref<8x1x16xf16>) out(%y : memref<1x8xf32>)
+    {scheme = #ganq.lut<bits = 4>, n = 8, k = 256} : memref<1x256xf32>
+  return
+}
