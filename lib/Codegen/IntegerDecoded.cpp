@@ -44,7 +44,7 @@ void IntegerMatmul::makeScratch() {
       getSumType());
   decoded = k.scratch({getDecodedColumns() / kQuarter, kLanes},
                       k.builder.getI32Type());
-  if (b.target.amx && p.group)
+  if (hasTiles() && p.group)
     tileSums = k.scratch({kTiledRows, kLanes}, k.builder.getI32Type());
 }
 
@@ -58,7 +58,9 @@ void IntegerMatmul::emitDecoded() {
           decodeBlock(index, size);
           // Group by group: all sums together exceed the registers.
           auto multiplyPart = [&](Value part, int64_t columnCount) {
-            bool tiled = b.target.amx;
+            // Another depth would be another shape of tile registers, whose
+            // shapes the whole kernel shares.
+            bool tiled = hasTiles() && columnCount % kTiledColumns == 0;
             forRowBlocks(
                 count, known, tiled ? kTiledRows : getDecodedRows(),
                 [&](Value row, int64_t number) {

@@ -171,7 +171,11 @@ private:
   /// Columns that are decoded at a time: whole groups and steps.
   int64_t getDecodedColumns() const;
   /// Rows of x that a decoded block serves; more where products cost less.
-  int64_t getServedRows() const { return b.target.amx ? 256 : 64; }
+  int64_t getServedRows() const { return hasTiles() && !p.group ? 256 : 64; }
+  /// Whether tile registers pay: small groups spend more on closing them.
+  bool hasTiles() const {
+    return b.target.amx && (p.group == 0 || p.group >= kTiledColumns);
+  }
   /// Rows of x that are multiplied at a time.
   int64_t getDecodedRows() const;
 
@@ -188,7 +192,7 @@ private:
   void multiply(Value first, Value place, int64_t count, Value index,
                 Value part, int64_t size);
 
-  /// The same for up to 64 rows in tile registers.
+  /// The same for up to 32 rows in tile registers.
   void multiplyTiles(Value first, Value place, int64_t count, Value index,
                      Value part, int64_t size);
 
@@ -205,13 +209,15 @@ private:
   static constexpr int64_t kLeastStep = 128;
   /// Bytes between what is read and what is prefetched, as for other products.
   static constexpr int64_t kAhead = 2048;
+  /// Columns that one product of tile registers takes.
+  static constexpr int64_t kTiledColumns = 64;
   /// Columns of 16 rows whose bytes leave room in the first cache.
   static constexpr int64_t kDecodedColumns = 1024;
   /// Rows of x from which on blocks are decoded, with AVX-512.
   static constexpr int64_t kLeastDecoded = 16;
   /// Rows of x that are multiplied in tile registers at a time, at most and at
   /// least.
-  static constexpr int64_t kTiledRows = 64, kLeastTiledRows = 4;
+  static constexpr int64_t kTiledRows = 32, kLeastTiledRows = 4;
   /// Columns of a vector of the decoded block, and vectors of a chunk.
   static constexpr int64_t kQuarter = 4;
   /// Vectors of a decoded block that are multiplied at once.
@@ -226,7 +232,7 @@ private:
   int64_t step;   ///< Columns that are emitted at once.
   Value sums;     ///< [rows, tiles or 1, 16]
   Value decoded;  ///< [columns / 4, 16]
-  Value tileSums; ///< [64, 16]: those of a group, from tile registers.
+  Value tileSums; ///< [32, 16]: those of a group, from tile registers.
   Value groups;   ///< [groups, scale zero sum, 16]
   Value block, column, storeMask, padMask;
   Value bias, scale, zero, sum; ///< For 16 rows of W.

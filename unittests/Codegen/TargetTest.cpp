@@ -34,7 +34,8 @@ const char *const kEmpty = "llvm.func @f() { llvm.return }";
 
 TEST(TargetTest, UnknownCpu) {
   EXPECT_EQ(errorFor(kEmpty, "pentium"),
-            "expected the cpu to be one of x86-64-v3, x86-64-v3-vnni, x86-64-v4, host, but got "
+            "expected the cpu to be one of x86-64-v3, x86-64-v3-vnni, "
+            "x86-64-v4, host, but got "
             "`pentium`");
 }
 
