@@ -117,7 +117,7 @@ static json::Object emitKernel(const Kernel &kernel, size_t index,
     tensors.emplace(key, std::move(description));
   }
   unsigned activation = kernel.scheme.getActivationBits();
-  int64_t group = kernel.scheme.getGroupSize();
+  int64_t group = kernel.scheme.getSumGroup();
   std::string product = formatv(
       "  ganq.packed_matmul %x weight({0} : {1}) out(%y : memref<{2}x{3}xf32>) "
       "{{scheme = #ganq.{4}, n = {3}, k = {5}{6}} : ",

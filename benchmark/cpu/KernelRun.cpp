@@ -24,6 +24,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/module_abi.h"
+#include "ganq/runtime/model.h"
 #include "ganq/runtime/thread_pool.h"
 #include <algorithm>
 #include <chrono>
@@ -190,6 +191,11 @@ public:
         ordered_json::parse(file, nullptr, /*allow_exceptions=*/false);
     if (description.is_discarded())
       fail("expected a description in " + folder + "/kernels.json");
+    // Asks the system for tile registers, too.
+    std::string missing = ganq::runtime::missingCpuFeature(
+        description["features"].get<std::vector<std::string>>());
+    if (!missing.empty())
+      fail("the kernels need " + missing);
     handle = dlopen((folder + "/kernels.so").c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!handle)
       fail(dlerror());

@@ -7,6 +7,7 @@ import subprocess
 # Families of schemes by bits; {bits} stands for 2, 3 and 4.
 FAMILIES = {
     "lut": "lut<bits = {bits}>",
+    "lut{bits}a8": "lut<bits = {bits}, entry = i8, activation = 8>",
     "uniform": "uniform<bits = {bits}>",
     "uniform-g128": "uniform<bits = {bits}, group = 128>",
     "w{bits}a8": "uniform<bits = {bits}, activation = 8>",

@@ -42,6 +42,8 @@ def products(result):
         )
         for each in result["kernels"]
     ]  # fmt: skip
+    if not rows:
+        return lines
     head = ("product", "MxNxK", "bits/weight", "us", "GB/s", "of bandwidth", "GMAC/s", "vs 1 thread")
     return lines + table(head, rows) + [""]
 
@@ -138,7 +140,7 @@ def aims(result):
 
 
 def text(result):
-    lines = products(result) if result.get("kernels") else []
+    lines = products(result) if "kernels" in result else []
     lines += models(result)
     lines += table(("aim", "measured", "wanted", "reached"), aims(result))
     return "\n".join(lines)

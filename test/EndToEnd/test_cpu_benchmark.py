@@ -83,6 +83,9 @@ def test_options_of_a_scheme():
         "--scheme=uniform", "--bits=3", "--quantize-head", "--solver=rtn", "--group=128",
         "--activation-bits=8",
     ]  # fmt: skip
+    assert options("lut3a8")[2:] == [
+        "--quantize-head", "--solver=kmeans", "--activation-bits=8", "--entry=i8",
+    ]  # fmt: skip
     assert options("lut2") == ["--scheme=lut", "--bits=2", "--quantize-head", "--solver=kmeans"]
 
 
