@@ -34,6 +34,8 @@ struct KernelModule {
   std::vector<EmulatedKernel> kernels;
   std::vector<std::string> places; ///< By the numbers that calls carry.
   llvm::StringMap<uint32_t> placeNumbers;
+  /// By function: the names of its ops in the order of a walk.
+  llvm::StringMap<std::vector<std::string>> opNames;
   uint32_t numSites = 0;
   bool checked = false;
 

@@ -28,6 +28,8 @@ using namespace ganq;
 using namespace llvm;
 
 static constexpr unsigned kSharedSpace = 3;
+/// The column of locations whose line is the number of an op in its function.
+static constexpr unsigned kNumberedColumn = 65535;
 
 static std::string toString(mlir::Location location) {
   if (auto file = location->findInstanceOf<mlir::FileLineColLoc>())
@@ -67,7 +69,8 @@ static Error checkInput(mlir::gpu::GPUModuleOp module) {
 }
 
 static Expected<std::unique_ptr<Module>>
-translate(mlir::gpu::GPUModuleOp gpuModule, LLVMContext &context) {
+translate(mlir::gpu::GPUModuleOp gpuModule, LLVMContext &context,
+          StringMap<std::vector<std::string>> &opNames) {
   mlir::MLIRContext *mlirContext = gpuModule.getContext();
   mlir::registerBuiltinDialectTranslation(*mlirContext);
   mlir::registerLLVMDialectTranslation(*mlirContext);
@@ -77,6 +80,18 @@ translate(mlir::gpu::GPUModuleOp gpuModule, LLVMContext &context) {
       mlir::ModuleOp::create(gpuModule.getLoc());
   for (mlir::Operation &op : *gpuModule.getBody())
     module->push_back(op.clone());
+
+  // An op without a place in a file gets its number in the function.
+  for (auto function : module->getOps<mlir::LLVM::LLVMFuncOp>()) {
+    std::vector<std::string> &names = opNames[function.getName()];
+    function.walk<mlir::WalkOrder::PreOrder>([&](mlir::Operation *op) {
+      names.push_back(op->getName().getStringRef().str());
+      if (op->getLoc()->findInstanceOf<mlir::FileLineColLoc>())
+        return;
+      op->setLoc(mlir::FileLineColLoc::get(mlirContext, "", names.size() - 1,
+                                           kNumberedColumn));
+    });
+  }
 
   std::string messages;
   mlir::ScopedDiagnosticHandler handler(
@@ -118,10 +133,16 @@ static std::string describe(const DILocation &location) {
 
 uint32_t KernelModule::getPlace(const Instruction &instruction) {
   const DILocation *location = instruction.getDebugLoc();
-  std::string text =
-      location && location->getLine()
-          ? describe(*location)
-          : "in `" + instruction.getFunction()->getName().str() + "`";
+  std::string text = "in `" + instruction.getFunction()->getName().str() + "`";
+  if (location && location->getColumn() == kNumberedColumn) {
+    const std::vector<std::string> &names =
+        opNames[instruction.getFunction()->getName()];
+    if (location->getLine() < names.size())
+      text += ", op " + std::to_string(location->getLine()) + " (" +
+              names[location->getLine()] + ")";
+  } else if (location && location->getLine()) {
+    text = describe(*location);
+  }
   auto [entry, isNew] = placeNumbers.try_emplace(text, places.size());
   if (isNew)
     places.push_back(text);
@@ -345,7 +366,7 @@ Expected<KernelModule> ganq::translateKernels(mlir::gpu::GPUModuleOp module,
       kernels.kernels.emplace_back();
       kernels.kernels.back().name = function.getName().str();
     }
-  auto translated = translate(module, context);
+  auto translated = translate(module, context, kernels.opNames);
   if (!translated)
     return translated.takeError();
   kernels.module = std::move(*translated);

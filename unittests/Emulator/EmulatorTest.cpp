@@ -103,6 +103,20 @@ TEST_F(Emulator, RunsBlocksAndChecksBounds) {
                "expected sizes of 1 to 2147483647 for a block, but got 0"));
 }
 
+TEST_F(Emulator, NumbersOpsWithoutLocations) {
+  mlir::gpu::GPUModuleOp gpuModule = parse(kDouble);
+  gpuModule.walk([&](mlir::Operation *op) {
+    op->setLoc(mlir::UnknownLoc::get(&context));
+  });
+  emulated = llvm::cantFail(EmulatedModule::create(gpuModule));
+  float x = 0;
+  void *px = &x;
+  emulated->addBuffer(px, 4, "x");
+  // The function itself is number 0.
+  EXPECT_TRUE(contains(launch(2, {&px, &px}),
+                       "in `k`, op 7 (llvm.load): expected a load"));
+}
+
 TEST_F(Emulator, UncheckedKernelsCallNothing) {
   EmulatorOptions options;
   options.check = false;

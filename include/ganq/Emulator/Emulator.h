@@ -96,7 +96,7 @@ private:
 
 /// Compiles the kernels of `module` to an x86-64 ELF object that defines
 /// `ganq_simt_module` (runtime/emulator/include/ganq/emulator.h) and needs only
-/// `ganq_simt_*` and libm.
+/// `ganq_simt_*` and the C library with libm.
 llvm::Expected<std::vector<char>>
 compileToEmulatedObject(mlir::gpu::GPUModuleOp module,
                         const EmulatorOptions &options = {});
