@@ -8,13 +8,15 @@
 #include "Calibrate.h"
 #include "Errors.h"
 #include "TrialModel.h"
+#include "WorkFolder.h"
 #include "ganq/Schemes/SchemeSolver.h"
 #include "ganq/Schemes/SchemeText.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/Sequence.h"
-#include "llvm/ADT/StringMap.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Regex.h"
 #include <algorithm>
 #include <chrono>
@@ -213,10 +215,14 @@ BudgetSearch::BudgetSearch(ModuleOp raised, ModuleOp imported,
     : raised(raised), imported(imported), options(options), store(store),
       work(std::move(work)), progress(progress) {}
 
-/// Shares a finished file between two folders.
+/// Shares a finished file, and its hash where it has one, between two folders.
 static void share(const std::string &from, const std::string &to) {
-  if (fs::exists(from) && !fs::exists(to) && fs::create_hard_link(from, to))
-    fs::copy_file(from, to);
+  for (StringRef suffix : {"", ".hash"}) {
+    std::string source = from + suffix.str(), target = to + suffix.str();
+    if (fs::exists(source) && !fs::exists(target) &&
+        fs::create_hard_link(source, target))
+      fs::copy_file(source, target);
+  }
 }
 
 llvm::Error BudgetSearch::solveCandidates() {
@@ -305,7 +311,52 @@ llvm::Error BudgetSearch::solveCandidates() {
 // Judging
 //===----------------------------------------------------------------------===//
 
-llvm::Error BudgetSearch::measure() {
+/// One trial a line: a hash of the rest, the damage, the weight and the scheme.
+static std::string trialFile(StringRef work) {
+  return (work + "/trials").str();
+}
+
+static std::string nameTrial(StringRef key, SchemeAttrInterface scheme) {
+  return (key + " " + getSchemeText(scheme)).str();
+}
+
+llvm::StringMap<double> BudgetSearch::readTrials() const {
+  llvm::StringMap<double> trials;
+  auto file = llvm::MemoryBuffer::getFile(trialFile(work));
+  if (!file)
+    return trials;
+  SmallVector<StringRef> lines;
+  (*file)->getBuffer().split(lines, '\n', -1, /*KeepEmpty=*/false);
+  for (StringRef line : lines) {
+    auto [hash, text] = line.split(' ');
+    auto [number, name] = text.split(' ');
+    double damage = 0;
+    if (hash == hashBytes(text) && !number.getAsDouble(damage))
+      trials[name] = damage;
+  }
+  return trials;
+}
+
+llvm::Error BudgetSearch::keepTrial(StringRef name, double damage) const {
+  std::string text =
+      llvm::formatv("{0} {1}", llvm::format("%.17g", damage), name);
+  std::error_code code;
+  llvm::raw_fd_ostream os(trialFile(work), code, fs::OF_Append);
+  if (!code) {
+    // A line that a stopped run left unfinished ends here.
+    os << '\n' << hashBytes(text) << ' ' << text << '\n';
+    os.close();
+    code = os.error();
+    os.clear_error();
+  }
+  if (code)
+    return makeError("cannot write '" + trialFile(work) +
+                     "': " + code.message());
+  return llvm::Error::success();
+}
+
+llvm::Expected<std::unique_ptr<TrialModel>>
+BudgetSearch::buildTrial(size_t trials) {
   auto tokens = TokenRows::read(options.calibration, "--calibration");
   if (!tokens)
     return tokens.takeError();
@@ -321,45 +372,85 @@ llvm::Error BudgetSearch::measure() {
   TokenRows sample = tokens->sample(limit);
   auto begin = std::chrono::steady_clock::now();
   if (llvm::Error error = (*model)->setReference(sample))
-    return error;
+    return std::move(error);
   double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
           .count();
-  auto trials = static_cast<double>(weights.size());
-  progress.note(llvm::formatv("{0} trials on {1} tokens: about {2} s",
-                              weights.size(), sample.rows * sample.columns,
-                              static_cast<int64_t>(trials * seconds) + 1)
-                    .str());
-  progress.begin("judging", trials);
-  double done = 0;
+  progress.note(
+      llvm::formatv(
+          "{0} trials on {1} tokens: about {2} s", trials,
+          sample.rows * sample.columns,
+          static_cast<int64_t>(static_cast<double>(trials) * seconds) + 1)
+          .str());
+  return model;
+}
+
+llvm::Expected<double> BudgetSearch::runTrial(TrialModel &model,
+                                              Weight &weight) {
+  size_t base = *weight.measured;
+  auto values = candidates[base].quantizer->decode(
+      weight.key, weight.schemes[base], weight.n, weight.k);
+  if (!values)
+    return values.takeError();
+  if (llvm::Error error = model.replace(weight.parameter, *values))
+    return std::move(error);
+  auto damage = model.getDivergence();
+  if (!damage)
+    return damage.takeError();
+  if (!std::isfinite(*damage))
+    return makeError("expected finite logits with weight '" + weight.key +
+                     "' as " + getSchemeText(weight.schemes[base]) +
+                     ", but got others");
+  if (llvm::Error error = model.restore(weight.parameter))
+    return std::move(error);
+  return *damage;
+}
+
+llvm::Error BudgetSearch::measure() {
+  llvm::StringMap<double> known = readTrials();
+  size_t open = 0, measured = 0;
   for (Weight &weight : weights) {
     weight.measured = chooseMeasured(weight.choices);
-    if (!weight.measured) {
-      progress.update(++done, weight.key);
+    if (!weight.measured)
       continue;
+    ++measured;
+    open += !known.contains(
+        nameTrial(weight.key, weight.schemes[*weight.measured]));
+  }
+  if (open < measured)
+    progress.note(
+        llvm::formatv("{0} trials of an earlier run", measured - open).str());
+  std::unique_ptr<TrialModel> model;
+  if (open) {
+    auto built = buildTrial(open);
+    if (!built)
+      return built.takeError();
+    model = std::move(*built);
+  }
+  progress.begin("judging", static_cast<double>(open));
+  double done = 0;
+  for (Weight &weight : weights) {
+    if (!weight.measured)
+      continue;
+    std::string name = nameTrial(weight.key, weight.schemes[*weight.measured]);
+    auto found = known.find(name);
+    double damage = 0;
+    if (found != known.end()) {
+      damage = found->second;
+    } else {
+      auto result = runTrial(*model, weight);
+      if (!result)
+        return result.takeError();
+      damage = *result;
+      if (llvm::Error error = keepTrial(name, damage))
+        return error;
+      progress.update(++done, weight.key);
     }
-    size_t base = *weight.measured;
-    auto values = candidates[base].quantizer->decode(
-        weight.key, weight.schemes[base], weight.n, weight.k);
-    if (!values)
-      return values.takeError();
-    if (llvm::Error error = (*model)->replace(weight.parameter, *values))
-      return error;
-    auto damage = (*model)->getDivergence();
-    if (!damage)
-      return damage.takeError();
-    if (!std::isfinite(*damage))
-      return makeError("expected finite logits with weight '" + weight.key +
-                       "' as " + getSchemeText(weight.schemes[base]) +
-                       ", but got others");
-    double measured = weight.choices[base].error;
+    double base = weight.choices[*weight.measured].error;
     for (BudgetChoice &choice : weight.choices) {
-      double ratio = choice.error / measured;
-      choice.damage = *damage * ratio * ratio;
+      double ratio = choice.error / base;
+      choice.damage = damage * ratio * ratio;
     }
-    if (llvm::Error error = (*model)->restore(weight.parameter))
-      return error;
-    progress.update(++done, weight.key);
   }
   progress.end();
   return llvm::Error::success();

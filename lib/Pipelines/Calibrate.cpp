@@ -7,13 +7,16 @@
 #include "Calibrate.h"
 #include "Errors.h"
 #include "TrialModel.h"
+#include "WorkFolder.h"
 #include "ganq/Pipelines/Quantize.h"
 #include "ganq/Quantization/Gram.h"
 #include "ganq/Schemes/Passes.h"
 #include "ganq/runtime/model.h"
 #include "ganq/runtime/session.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MemoryBuffer.h"
 
 using namespace mlir;
 using namespace ganq;
@@ -34,7 +37,16 @@ llvm::Error Quantizer::readTokens() {
 }
 
 llvm::Error Quantizer::numberObservers() {
-  OwningOpRef<ModuleOp> module(assigned.clone());
+  observed = assigned;
+  auto main = assigned.lookupSymbol<func::FuncOp>("main");
+  if (!assigned->hasAttr("ganq.state") && main && main.getNumArguments() > 1) {
+    auto raised = raiseForRows();
+    if (!raised)
+      return raised.takeError();
+    rowModule = std::move(*raised);
+    observed = *rowModule;
+  }
+  OwningOpRef<ModuleOp> module(observed.clone());
   PassManager manager(module->getContext());
   manager.addPass(createInsertObservers());
   if (llvm::Error error = runPasses(manager, *module))
@@ -53,7 +65,7 @@ llvm::Error Quantizer::numberObservers() {
 }
 
 llvm::Error Quantizer::buildObserved(const std::string &path) {
-  OwningOpRef<ModuleOp> module(assigned.clone());
+  OwningOpRef<ModuleOp> module(observed.clone());
   PassManager manager(module->getContext());
   manager.addPass(createInsertObservers());
   manager.addPass(createDropSchemes());
@@ -94,10 +106,8 @@ public:
     const auto &inputs = manifest.main->inputs;
     if (inputs.size() != 1 || (inputs[0].dtype != runtime::DType::I64 &&
                                inputs[0].dtype != runtime::DType::I32))
-      return makeError("expected a model with one input of token ids to "
-                       "calibrate, but got " +
-                       llvm::Twine(inputs.size()) +
-                       " inputs; quantize it without --calibration");
+      return makeError("expected a model with an input of token ids to "
+                       "calibrate; quantize it without --calibration");
     return llvm::Error::success();
   }
 
@@ -140,8 +150,14 @@ private:
 } // namespace
 
 llvm::Error Quantizer::observe() {
-  std::string path = calibrationFile();
-  if (llvm::sys::fs::exists(path))
+  std::string path = calibrationFile(), hashPath = path + ".hash";
+  auto hash = [&]() -> std::string {
+    auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
+                                            /*RequiresNullTerminator=*/false);
+    return file ? hashBytes((*file)->getBuffer()) : "";
+  };
+  if (auto known = llvm::MemoryBuffer::getFile(hashPath);
+      known && llvm::sys::fs::exists(path) && (*known)->getBuffer() == hash())
     return llvm::Error::success();
   std::string observedPath = work + "/observed.ganq";
   progress.note("building the model with observers");
@@ -255,5 +271,15 @@ llvm::Error Quantizer::observe() {
   if (auto status = writer.finish(); !status.ok())
     return toError(status);
   llvm::sys::fs::remove(observedPath);
+  std::error_code code;
+  llvm::raw_fd_ostream os(hashPath, code);
+  if (!code) {
+    os << hash();
+    os.close();
+    code = os.error();
+    os.clear_error();
+  }
+  if (code)
+    return makeError("cannot write '" + hashPath + "': " + code.message());
   return llvm::Error::success();
 }

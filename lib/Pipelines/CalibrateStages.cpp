@@ -20,6 +20,7 @@
 #include "ganq/runtime/model.h"
 #include "mlir/Dialect/Bufferization/IR/BufferizableOpInterface.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/BitVector.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -56,7 +57,6 @@ public:
   llvm::Error run();
 
 private:
-  llvm::Error raise();
   llvm::Error cut();
   llvm::Error announce();
   llvm::Expected<LoadedStage> load(const Stage &stage, Stream stream);
@@ -96,18 +96,60 @@ private:
 // The cut model
 //===----------------------------------------------------------------------===//
 
-/// Gives the token input of @main the sizes of one calibration sequence.
+/// The value of an input other than the tokens, for one whole sequence that
+/// nothing came before: positions count from 0, masks are ones, and what is
+/// kept of the past is empty. Null for an input of another kind.
+static DenseElementsAttr getUsualValue(func::FuncOp main, unsigned index,
+                                       Attribute batch, int64_t tokens) {
+  auto type = dyn_cast<RankedTensorType>(main.getArgument(index).getType());
+  auto dims = main.getArgAttrOfType<ArrayAttr>(index, "onnx.dims");
+  auto name = main.getArgAttrOfType<StringAttr>(index, "onnx.name");
+  if (!type || !dims || !name || type.getRank() == 0)
+    return {};
+  Type element = type.getElementType();
+  bool past = isa<FloatType>(element);
+  SmallVector<int64_t> shape(type.getShape());
+  for (auto [size, dim] : llvm::zip_equal(shape, dims))
+    if (ShapedType::isDynamic(size))
+      size = dim == batch ? 1 : past ? 0 : tokens;
+  type = RankedTensorType::get(shape, element);
+  int64_t count = type.getNumElements();
+  if (past)
+    return count ? DenseElementsAttr()
+                 : DenseElementsAttr::get(type, ArrayRef<Attribute>());
+  if (!element.isInteger())
+    return {};
+  bool counts = name.getValue().contains("position");
+  SmallVector<APInt> values;
+  for (int64_t i = 0; i < count; ++i)
+    values.emplace_back(element.getIntOrFloatBitWidth(),
+                        counts ? i % shape.back() : 1);
+  return DenseElementsAttr::get(type, values);
+}
+
+/// Makes the tokens the only input of @main, with the sizes of one calibration
+/// sequence.
 static llvm::Error bindTokens(ModuleOp module, int64_t tokens) {
   auto main = module.lookupSymbol<func::FuncOp>("main");
-  auto type = main && main.getNumArguments() == 1
-                  ? dyn_cast<RankedTensorType>(main.getArgument(0).getType())
-                  : RankedTensorType();
-  if (!type || !type.getElementType().isInteger() || type.getRank() != 2)
+  SmallVector<unsigned> candidates, others;
+  for (unsigned i = 0; main && i < main.getNumArguments(); ++i) {
+    auto type = dyn_cast<RankedTensorType>(main.getArgument(i).getType());
+    auto name = main.getArgAttrOfType<StringAttr>(i, "onnx.name");
+    bool isTokens = type && type.getRank() == 2 &&
+                    (type.getElementType().isInteger(64) ||
+                     type.getElementType().isInteger(32)) &&
+                    !(name && (name.getValue().contains("mask") ||
+                               name.getValue().contains("position")));
+    (isTokens ? candidates : others).push_back(i);
+  }
+  if (candidates.size() != 1)
     return makeError(
         llvm::formatv("expected a model with one input of token ids [batch, "
-                      "sequence] to calibrate, but got {0} inputs; quantize it "
-                      "without --calibration",
-                      main ? main.getNumArguments() : 0));
+                      "sequence] to calibrate, but got {0} among {1} inputs; "
+                      "quantize it without --calibration",
+                      candidates.size(), main ? main.getNumArguments() : 0));
+  unsigned index = candidates.front();
+  auto type = cast<RankedTensorType>(main.getArgument(index).getType());
   for (auto [size, wanted] : {std::pair(type.getDimSize(0), int64_t(1)),
                               {type.getDimSize(1), tokens}})
     if (!ShapedType::isDynamic(size) && size != wanted)
@@ -115,67 +157,95 @@ static llvm::Error bindTokens(ModuleOp module, int64_t tokens) {
           "expected rows of tokens that fit the model's input {0} one at a "
           "time, but got rows of {1}",
           type, tokens));
-  OpBuilder builder(main);
+  auto dims = main.getArgAttrOfType<ArrayAttr>(index, "onnx.dims");
+  OpBuilder builder(main.getBody());
+  llvm::BitVector bound(main.getNumArguments());
+  for (unsigned other : others) {
+    DenseElementsAttr value =
+        getUsualValue(main, other, dims ? dims[0] : Attribute(), tokens);
+    if (!value)
+      return makeError(llvm::formatv(
+          "expected inputs of tokens, masks, positions and an empty past to "
+          "calibrate, but got {0} of type {1}; quantize it without "
+          "--calibration",
+          main.getArgAttrOfType<StringAttr>(other, "onnx.name"),
+          main.getArgument(other).getType()));
+    auto constant = onnx::ConstantOp::create(builder, main.getLoc(),
+                                             value.getType(), value);
+    main.getArgument(other).replaceAllUsesWith(constant);
+    bound.set(other);
+  }
   auto fixed = RankedTensorType::get({1, tokens}, type.getElementType());
-  main.getArgument(0).setType(fixed);
-  main.setArgAttr(0, "onnx.dims", builder.getI64ArrayAttr({1, tokens}));
-  main.setFunctionType(
-      builder.getFunctionType(fixed, main.getFunctionType().getResults()));
-  return llvm::Error::success();
+  main.getArgument(index).setType(fixed);
+  main.setArgAttr(index, "onnx.dims", builder.getI64ArrayAttr({1, tokens}));
+  main.setFunctionType(builder.getFunctionType(
+      main.getBody().getArgumentTypes(), main.getFunctionType().getResults()));
+  return succeeded(main.eraseArguments(bound))
+             ? llvm::Error::success()
+             : makeError("internal error: cannot bind inputs");
 }
 
-/// The unquantized model for sequences of the calibration's length, with the
-/// schemes of the assigned module.
-llvm::Error Quantizer::StagedCalibration::raise() {
+void Quantizer::assignSchemes(ModuleOp module) const {
+  llvm::StringMap<SchemeAttrInterface> schemes;
+  for (const Weight &weight : weights)
+    schemes[weight.key] = weight.scheme;
+  module.walk([&](MatmulOp matmul) {
+    auto parameter = matmul.getWeight().getDefiningOp<ParameterOp>();
+    auto known = parameter ? schemes.find(parameter.getKey()) : schemes.end();
+    if (known == schemes.end())
+      return;
+    OpBuilder builder(matmul);
+    auto copy = cast<ParameterOp>(builder.clone(*parameter));
+    auto type = cast<RankedTensorType>(copy.getType());
+    copy.getResult().setType(RankedTensorType::get(
+        type.getShape(), type.getElementType(), known->second));
+    matmul.getWeightMutable().set(copy);
+  });
+}
+
+llvm::Expected<OwningOpRef<ModuleOp>> Quantizer::raiseForRows() {
   // What is to be said about the model has been said when it was raised first.
   ScopedDiagnosticHandler quiet(
-      parent.imported.getContext(), [](Diagnostic &diagnostic) {
+      imported.getContext(), [](Diagnostic &diagnostic) {
         return success(diagnostic.getSeverity() == DiagnosticSeverity::Remark ||
                        diagnostic.getSeverity() == DiagnosticSeverity::Warning);
       });
-  PhaseOptions phases = parent.options.phases;
-  phases.chunk = phases.maxContext = parent.tokenColumns;
+  PhaseOptions phases = options.phases;
+  phases.chunk = phases.maxContext = tokenColumns;
   // Stages read what one call of @prefill writes, before a cache rounds it.
   phases.kvCache = "model";
-  module = OwningOpRef<ModuleOp>(parent.imported.clone());
+  OwningOpRef<ModuleOp> module(imported.clone());
   if (llvm::Error error = runPhase(*module, Phase::Raise, phases))
-    return error;
+    return std::move(error);
   auto prefill = module->lookupSymbol<func::FuncOp>("prefill");
-  if (prefill &&
-      cast<ShapedType>(prefill.getArgument(0).getType()).getDimSize(1) ==
-          parent.tokenColumns)
-    return llvm::Error::success();
-  module = OwningOpRef<ModuleOp>(parent.imported.clone());
-  if (llvm::Error error = bindTokens(*module, parent.tokenColumns))
-    return error;
-  for (Phase phase : {Phase::Input, Phase::Raise})
-    if (llvm::Error error = runPhase(*module, phase, phases))
-      return error;
-  return llvm::Error::success();
+  if (!prefill ||
+      cast<ShapedType>(prefill.getArgument(0).getType()).getDimSize(1) !=
+          tokenColumns) {
+    module = OwningOpRef<ModuleOp>(imported.clone());
+    if (llvm::Error error = bindTokens(*module, tokenColumns))
+      return std::move(error);
+    for (Phase phase : {Phase::Input, Phase::Raise})
+      if (llvm::Error error = runPhase(*module, phase, phases))
+        return std::move(error);
+  }
+  assignSchemes(*module);
+  return module;
 }
 
 llvm::Error Quantizer::StagedCalibration::cut() {
   llvm::StringMap<size_t> indices;
   for (auto [index, weight] : llvm::enumerate(parent.weights))
     indices[weight.key] = index;
-  module->walk([&](MatmulOp matmul) {
-    auto parameter = matmul.getWeight().getDefiningOp<ParameterOp>();
-    auto known = parameter ? indices.find(parameter.getKey()) : indices.end();
-    if (known == indices.end())
-      return;
-    OpBuilder builder(matmul);
-    auto copy = cast<ParameterOp>(builder.clone(*parameter));
-    auto type = cast<RankedTensorType>(copy.getType());
-    copy.getResult().setType(
-        RankedTensorType::get(type.getShape(), type.getElementType(),
-                              parent.weights[known->second].scheme));
-    matmul.getWeightMutable().set(copy);
-  });
   PassManager manager(module->getContext());
   manager.addPass(createCutStages());
   if (llvm::Error error = runPasses(manager, *module))
     return error;
 
+  auto refuse = [&](Type type) {
+    llvm::raw_string_ostream(parent.oneShotReason)
+        << "the model has a value of type " << type << " between products";
+    return llvm::Error::success();
+  };
   llvm::DenseSet<int64_t> known{0};
   for (auto function : module->getOps<func::FuncOp>()) {
     Stage stage;
@@ -187,11 +257,7 @@ llvm::Error Quantizer::StagedCalibration::cut() {
       int64_t value = number(function.getArgAttr(i, "ganq.value"));
       auto type = dyn_cast<RankedTensorType>(function.getArgument(i).getType());
       if (!known.contains(value) || !type || !type.hasStaticShape())
-        return makeError(llvm::formatv(
-            "expected a model that computes everything from "
-            "token ids in static shapes, but '{0}' reads a "
-            "value of type {1}; use --calibration-mode=one-shot",
-            function.getName(), function.getArgument(i).getType()));
+        return refuse(function.getArgument(i).getType());
       stage.inputs.push_back(value);
       types[value] = type;
       lastStage[value] = stages.size();
@@ -200,11 +266,7 @@ llvm::Error Quantizer::StagedCalibration::cut() {
       int64_t value = number(function.getResultAttr(i, "ganq.value"));
       auto type = dyn_cast<RankedTensorType>(function.getResultTypes()[i]);
       if (!type || !type.hasStaticShape())
-        return makeError(llvm::formatv(
-            "expected static shapes for rows of {0} tokens, but '{1}' gives "
-            "{2}; use --calibration-mode=one-shot",
-            parent.tokenColumns, function.getName(),
-            function.getResultTypes()[i]));
+        return refuse(function.getResultTypes()[i]);
       stage.outputs.push_back(value);
       types[value] = type;
       known.insert(value);
@@ -555,10 +617,14 @@ llvm::Error Quantizer::StagedCalibration::solveTap(const Stage::Tap &tap,
 }
 
 llvm::Error Quantizer::StagedCalibration::run() {
-  if (llvm::Error error = raise())
-    return error;
+  auto raised = parent.raiseForRows();
+  if (!raised)
+    return raised.takeError();
+  module = std::move(*raised);
   if (llvm::Error error = cut())
     return error;
+  if (!parent.oneShotReason.empty())
+    return llvm::Error::success();
   if (llvm::Error error = announce())
     return error;
   size_t end = 0;
@@ -605,6 +671,11 @@ llvm::Error Quantizer::StagedCalibration::run() {
 llvm::Error Quantizer::solveInStages() {
   if (llvm::Error error = StagedCalibration(*this).run())
     return error;
+  if (!oneShotReason.empty()) {
+    emitWarning(assigned.getLoc())
+        << "calibrates in one shot: " << oneShotReason;
+    return solveInOneShot();
+  }
   // What no token reaches is judged by the weights alone.
   return solveAll("");
 }

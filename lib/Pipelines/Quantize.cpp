@@ -7,6 +7,7 @@
 #include "ganq/Pipelines/Quantize.h"
 #include "Calibrate.h"
 #include "Errors.h"
+#include "WorkFolder.h"
 #include "ganq/Onnx/OnnxDialect.h"
 #include "ganq/Schemes/SchemeSolver.h"
 #include "ganq/Schemes/SchemeText.h"
@@ -160,6 +161,34 @@ const std::string &Quantizer::modelHash() {
   return hash;
 }
 
+/// A hash of what a solution's file says and holds.
+static std::string
+hashSolution(const std::map<std::string, std::string> &metadata,
+             ArrayRef<ArrayRef<char>> components) {
+  std::string text;
+  for (const auto &[name, value] : metadata)
+    if (name != "hash")
+      text += name + '=' + value + '\n';
+  for (ArrayRef<char> bytes : components)
+    text += hashBytes({bytes.data(), bytes.size()}) + '\n';
+  return hashBytes(text);
+}
+
+/// Whether the components of a solution are all there and as they were written.
+static bool isWhole(const runtime::Safetensors &file,
+                    ArrayRef<SchemeComponent> components) {
+  SmallVector<ArrayRef<char>> bytes;
+  for (const SchemeComponent &component : components) {
+    const runtime::TensorInfo *info = file.find(component.suffix);
+    if (!info)
+      return false;
+    bytes.emplace_back(file.data(*info), info->bytes);
+  }
+  auto hash = file.metadata().find("hash");
+  return hash != file.metadata().end() &&
+         hash->second == hashSolution(file.metadata(), bytes);
+}
+
 void Quantizer::findFinished() {
   for (auto [index, weight] : llvm::enumerate(weights)) {
     auto existing = runtime::Safetensors::open(weightFile(index));
@@ -174,6 +203,11 @@ void Quantizer::findFinished() {
     if (!matches("key", weight.key) ||
         !matches("scheme", getSchemeText(weight.scheme)))
       continue;
+    if (!isWhole(**existing, weight.scheme.getComponents(weight.n, weight.k))) {
+      progress.note("'" + (*existing)->path() +
+                    "' is damaged: solving the weight again");
+      continue;
+    }
     weight.finished = true;
     if (auto it = metadata.find("seconds"); it != metadata.end())
       weight.seconds = std::strtod(it->second.c_str(), nullptr);
@@ -238,19 +272,24 @@ llvm::Error Quantizer::solve(size_t index, const InputStatistics &statistics,
                                  weight.note.empty() ? "" : "; ",
                                  statistics.rows, weight.k);
 
+  if (!oneShotReason.empty())
+    weight.note += (weight.note.empty() ? "" : "; ") +
+                   ("calibrated in one shot: " + oneShotReason);
+
   SmallVector<SchemeComponent> components =
       weight.scheme.getComponents(weight.n, weight.k);
   runtime::SafetensorsWriter writer(weightFile(index));
-  std::string errorText = llvm::formatv("{0:E9}", weight.error);
-  std::string conditionText = llvm::formatv("{0:E9}", weight.condition);
+  std::string errorText = llvm::formatv("{0:E16}", weight.error);
+  std::string conditionText = llvm::formatv("{0:E16}", weight.condition);
   std::string secondsText = llvm::formatv("{0:E6}", weight.seconds);
-  for (auto [key, value] :
-       {std::pair<std::string, std::string>{"key", weight.key},
-        {"scheme", getSchemeText(weight.scheme)},
-        {"error", errorText},
-        {"condition", conditionText},
-        {"seconds", secondsText},
-        {"note", weight.note}})
+  std::map<std::string, std::string> metadata{
+      {"key", weight.key},      {"scheme", getSchemeText(weight.scheme)},
+      {"error", errorText},     {"condition", conditionText},
+      {"seconds", secondsText}, {"note", weight.note}};
+  metadata["hash"] = hashSolution(
+      metadata, SmallVector<ArrayRef<char>>(result->components.begin(),
+                                            result->components.end()));
+  for (const auto &[key, value] : metadata)
     if (auto status = writer.setMetadata(key, value); !status.ok())
       return toError(status);
   for (auto [component, bytes] :
@@ -329,8 +368,11 @@ llvm::Error Quantizer::run() {
     return solveAll(options.calibration);
   if (llvm::Error error = readTokens())
     return error;
-  if (options.calibrationMode == "sequential")
-    return solveInStages();
+  return options.calibrationMode == "sequential" ? solveInStages()
+                                                 : solveInOneShot();
+}
+
+llvm::Error Quantizer::solveInOneShot() {
   if (llvm::Error error = numberObservers())
     return error;
   if (llvm::Error error = observe())

@@ -83,6 +83,12 @@ bool WorkFolder::isWorthKeeping() const {
 
 void WorkFolder::remove() { fs::remove_directories(path); }
 
+std::string ganq::hashBytes(llvm::StringRef bytes) {
+  llvm::XXH128_hash_t hash = llvm::xxh3_128bits(llvm::ArrayRef<uint8_t>(
+      reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()));
+  return llvm::formatv("{0:x16}{1:x16}", hash.high64, hash.low64);
+}
+
 std::string ganq::getBuildIdentity() {
   Dl_info info;
   link_map *map = nullptr;
@@ -94,10 +100,5 @@ std::string ganq::getBuildIdentity() {
     file = map->l_name;
   auto buffer = llvm::MemoryBuffer::getFile(file, /*IsText=*/false,
                                             /*RequiresNullTerminator=*/false);
-  if (!buffer)
-    return "unknown";
-  llvm::XXH128_hash_t hash = llvm::xxh3_128bits(llvm::ArrayRef<uint8_t>(
-      reinterpret_cast<const uint8_t *>((*buffer)->getBufferStart()),
-      (*buffer)->getBufferSize()));
-  return llvm::formatv("{0:x16}{1:x16}", hash.high64, hash.low64);
+  return buffer ? hashBytes((*buffer)->getBuffer()) : "unknown";
 }

@@ -39,6 +39,9 @@ private:
   int lock;
 };
 
+/// 32 hexadecimal digits by which changed bytes are noticed (XXH3, 128 bits).
+std::string hashBytes(llvm::StringRef bytes);
+
 /// A hash of the file that holds this code, a program or a library: solutions
 /// of another build of the compiler may differ.
 std::string getBuildIdentity();

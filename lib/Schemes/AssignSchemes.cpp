@@ -157,8 +157,13 @@ struct AssignSchemesPass : ganq::impl::AssignSchemesBase<AssignSchemesPass> {
     if (!type)
       return weight.emitError("expected a tensor, but got ")
              << weight.getType() << "; assign schemes before bufferization";
-    if (failed(attr.verifyWeight([&]() { return weight.emitError(); },
-                                 type.getDimSize(0), type.getDimSize(1))))
+    auto emitError = [&]() {
+      InFlightDiagnostic error = weight.emitError();
+      error << "weight '" << weight.getKey() << "': ";
+      return error;
+    };
+    if (failed(attr.verifyWeight(emitError, type.getDimSize(0),
+                                 type.getDimSize(1))))
       return failure();
     OpBuilder builder(weight);
     auto encoded = cast<ParameterOp>(builder.clone(*weight));

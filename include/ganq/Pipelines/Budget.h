@@ -8,9 +8,12 @@
 #define GANQ_PIPELINES_BUDGET_H
 
 #include "ganq/Pipelines/Quantize.h"
+#include "llvm/ADT/StringMap.h"
 #include <optional>
 
 namespace ganq {
+
+class TrialModel;
 
 /// What one candidate does to one weight.
 struct BudgetChoice {
@@ -82,6 +85,13 @@ private:
 
   llvm::Error solveCandidates();
   llvm::Error measure();
+  /// The reference model with its outputs, for trials.
+  llvm::Expected<std::unique_ptr<TrialModel>> buildTrial(size_t trials);
+  /// The damage of one trial.
+  llvm::Expected<double> runTrial(TrialModel &model, Weight &weight);
+  /// Damages in the work folder, by weight and scheme.
+  llvm::StringMap<double> readTrials() const;
+  llvm::Error keepTrial(llvm::StringRef name, double damage) const;
   llvm::Error choose();
   llvm::Expected<std::string> writeRules();
   /// Hands the chosen solutions to the quantizer where they stay valid.

@@ -91,12 +91,19 @@ private:
   bool isFinished() const;
   /// Reads the rows of tokens; fails if they do not fit the model.
   llvm::Error readTokens();
+  /// The model after the raise phase with schemes, for rows of the
+  /// calibration's length where it has no step functions: its only input then
+  /// is the tokens.
+  llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> raiseForRows();
+  /// Gives the products of a module the schemes of the assigned one.
+  void assignSchemes(mlir::ModuleOp module) const;
   /// Finds which observer sees the input of each weight.
   llvm::Error numberObservers();
   /// Writes the model with observers and its own weights.
   llvm::Error buildObserved(const std::string &path);
   /// Runs the whole unquantized model and writes calibrationFile().
   llvm::Error observe();
+  llvm::Error solveInOneShot();
   /// Solves a weight and writes its file. `done` units of progress are over.
   llvm::Error solve(size_t index, const InputStatistics &statistics,
                     double done);
@@ -107,6 +114,11 @@ private:
   llvm::Error solveInStages();
 
   mlir::ModuleOp assigned, imported;
+  /// What one-shot calibration runs: the assigned module, or one for rows.
+  mlir::ModuleOp observed;
+  mlir::OwningOpRef<mlir::ModuleOp> rowModule;
+  /// Why calibration went on in one shot where it was to be sequential.
+  std::string oneShotReason;
   const CompileOptions &options;
   ParameterStore &store;
   std::string work;
