@@ -364,29 +364,24 @@ ganq::quant::solveProduct(const ProductOptions &options, const float *w,
   std::vector<float> scaled(w, w + n * k);
   for (int64_t i = 0; i != n * k; ++i)
     scaled[i] *= scale[i % k];
-  // The rounding errors of inputs are noise that is hardly correlated with
-  // them: X~^T X~ = H + noise and X^T X~ = H, so that the best weights for
-  // rounded inputs are W (a C + (1 - a) H) (H + noise)^-1.
   std::vector<double> moments = layer.scaleMoments(layer.h, scale);
   std::vector<double> cross = layer.scaleMoments(layer.c, scale);
   layer.h = {};
   layer.c = {};
-  double alpha = options.grid.alpha;
-  std::vector<double> noise = layer.roundingNoise(scale);
-  if (options.grid.method == GridMethod::Rtn || moments.empty())
-    noise.assign(k, 0);
-  for (size_t i = 0; i != cross.size(); ++i)
-    cross[i] = alpha * cross[i] + (1 - alpha) * moments[i];
-  if (cross.empty() && options.activationBits &&
-      options.grid.method != GridMethod::Rtn)
-    cross = moments;
-  for (int64_t j = 0; !moments.empty() && j != k; ++j)
-    moments[j * k + j] += noise[j];
   Expected<std::vector<float>> target =
-      layer.target(scaled, n, moments, cross, 1);
+      layer.target(scaled, n, moments, cross, options.grid.alpha);
   if (!target.ok())
     return target.status();
-  cross.clear();
+  cross = {};
+  // The rounding errors of inputs are noise that is hardly correlated with
+  // them: X~^T X~ = H + noise. It counts in the choice of codes alone: weights
+  // that are best for rounded inputs, W H (H + noise)^-1, are smaller ones, and
+  // make the model worse.
+  if (!moments.empty() && options.grid.method != GridMethod::Rtn) {
+    std::vector<double> noise = layer.roundingNoise(scale);
+    for (int64_t j = 0; j != k; ++j)
+      moments[j * k + j] += noise[j];
+  }
 
   Expected<GridSolver> solver = GridSolver::create(
       options.grid, k, moments.empty() ? nullptr : moments.data());
