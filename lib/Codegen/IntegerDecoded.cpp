@@ -45,7 +45,7 @@ void IntegerMatmul::makeScratch() {
   decoded = k.scratch({getDecodedColumns() / kQuarter, kLanes},
                       k.builder.getI32Type());
   if (hasTiles() && p.group)
-    tileSums = k.scratch({kTiledRows, kLanes}, k.builder.getI32Type());
+    tileSums = k.scratch({getTiledRows(), kLanes}, k.builder.getI32Type());
 }
 
 void IntegerMatmul::emitDecoded() {
@@ -62,7 +62,7 @@ void IntegerMatmul::emitDecoded() {
             // shapes the whole kernel shares.
             bool tiled = hasTiles() && columnCount % kTiledColumns == 0;
             forRowBlocks(
-                count, known, tiled ? kTiledRows : getDecodedRows(),
+                count, known, tiled ? getTiledRows() : getDecodedRows(),
                 [&](Value row, int64_t number) {
                   if (tiled && number >= kLeastTiledRows)
                     multiplyTiles(first, row, number, index, part, columnCount);

@@ -179,6 +179,9 @@ private:
   /// Rows of x that are multiplied at a time.
   int64_t getDecodedRows() const;
 
+  /// The same in tile registers, at most; more share what a group costs.
+  int64_t getTiledRows() const { return p.group ? 64 : 32; }
+
   void makeScratch();
 
   void emitDecoded();
@@ -213,11 +216,8 @@ private:
   static constexpr int64_t kTiledColumns = 64;
   /// Columns of 16 rows whose bytes leave room in the first cache.
   static constexpr int64_t kDecodedColumns = 1024;
-  /// Rows of x from which on blocks are decoded, with AVX-512.
-  static constexpr int64_t kLeastDecoded = 16;
-  /// Rows of x that are multiplied in tile registers at a time, at most and at
-  /// least.
-  static constexpr int64_t kTiledRows = 32, kLeastTiledRows = 4;
+  /// Rows of x that tile registers are used for.
+  static constexpr int64_t kLeastTiledRows = 4;
   /// Columns of a vector of the decoded block, and vectors of a chunk.
   static constexpr int64_t kQuarter = 4;
   /// Vectors of a decoded block that are multiplied at once.
