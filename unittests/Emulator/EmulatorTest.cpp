@@ -15,6 +15,7 @@
 #include "llvm/Object/ObjectFile.h"
 #include <gtest/gtest.h>
 #include <numeric>
+#include <set>
 
 using namespace ganq;
 using llvm::ArrayRef;
@@ -117,25 +118,40 @@ TEST_F(Emulator, NumbersOpsWithoutLocations) {
                        "in `k`, op 7 (llvm.load): expected a load"));
 }
 
-TEST_F(Emulator, UncheckedKernelsCallNothing) {
+/// The names that an object wants from elsewhere.
+static std::set<std::string> getUndefined(ArrayRef<char> bytes) {
+  auto object = llvm::cantFail(llvm::object::ObjectFile::createObjectFile(
+      llvm::MemoryBufferRef(StringRef(bytes.data(), bytes.size()), "kernels")));
+  std::set<std::string> names;
+  for (const llvm::object::SymbolRef &symbol : object->symbols())
+    if (llvm::cantFail(symbol.getFlags()) &
+        llvm::object::SymbolRef::SF_Undefined)
+      names.insert(llvm::cantFail(symbol.getName()).str());
+  names.erase("");
+  return names;
+}
+
+TEST_F(Emulator, ObjectsNeedTheRuntimeAndLibmOnly) {
   EmulatorOptions options;
+  options.cpu = "x86-64-v3";
+  auto bytes = llvm::cantFail(compileToEmulatedObject(parse(kDouble), options));
+  EXPECT_EQ(getUndefined(bytes), std::set<std::string>{"ganq_simt_access"});
   options.check = false;
-  auto bytes = compileToEmulatedObject(parse(kDouble), options);
-  ASSERT_TRUE(bool(bytes)) << llvm::toString(bytes.takeError());
-  auto object =
-      llvm::object::ObjectFile::createObjectFile(llvm::MemoryBufferRef(
-          StringRef(bytes->data(), bytes->size()), "kernels"));
-  ASSERT_TRUE(bool(object));
-  bool hasTable = false;
-  for (const llvm::object::SymbolRef &symbol : (*object)->symbols()) {
-    StringRef name = llvm::cantFail(symbol.getName());
-    hasTable |= name == "ganq_simt_module";
-    EXPECT_FALSE(llvm::cantFail(symbol.getFlags()) &
-                     llvm::object::SymbolRef::SF_Undefined &&
-                 !name.empty())
-        << name.str();
-  }
-  EXPECT_TRUE(hasTable);
+  bytes = llvm::cantFail(compileToEmulatedObject(parse(kDouble), options));
+  EXPECT_EQ(getUndefined(bytes), std::set<std::string>{});
+  bytes = llvm::cantFail(compileToEmulatedObject(parse(R"(
+llvm.func @__nv_expf(f32) -> f32
+llvm.func @k(%x: !llvm.ptr<1>) attributes {nvvm.kernel} {
+  %v = llvm.load %x : !llvm.ptr<1> -> f32
+  nvvm.barrier0
+  %e = llvm.call @__nv_expf(%v) : (f32) -> f32
+  llvm.store %e, %x : f32, !llvm.ptr<1>
+  llvm.return
+}
+)"),
+                                                 options));
+  EXPECT_EQ(getUndefined(bytes),
+            (std::set<std::string>{"expf", "ganq_simt_barrier"}));
 }
 
 /// The sum of 64 numbers through shared memory; without the second barrier the
