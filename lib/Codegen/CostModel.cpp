@@ -24,20 +24,23 @@ static constexpr double kInstructionsPerSecond = 5e9;
 static constexpr double kBytesPerSecond = 12e9;
 
 bool ganq::decodesFirst(int64_t rows, bool avx512) {
-  // A decoded vector goes to the cache and back, two instructions that decoding
-  // anew for every four rows (one with AVX2) would not need.
-  return rows < 0 || rows >= (avx512 ? 8 : 2);
+  // Decoding to the cache transposes, which takes longer than decoding anew for
+  // every four rows (one with AVX2) of so few; measured.
+  return rows < 0 || rows >= (avx512 ? 24 : 4);
 }
 
-bool ganq::hasWholeGroups(SchemeAttrInterface scheme) {
-  int64_t unit = CodeLayout(scheme.getCodeBits(), 1, 1).getGroupGranularity();
-  return scheme.getGroupSize() % unit == 0;
+bool ganq::decodesIntegersFirst(int64_t rows, bool avx512) {
+  return rows < 0 || rows >= (avx512 ? 16 : 2);
+}
+
+int64_t ganq::getCountedColumns(SchemeAttrInterface scheme) {
+  return CodeLayout(scheme.getCodeBits(), 1, 1).getGroupGranularity();
 }
 
 Strategy ganq::chooseStrategy(SchemeAttrInterface scheme) {
   // Measured: counting ones beats widening codes only here.
   bool counts = !isa<LutAttr>(scheme) && scheme.getCodeBits() == 1 &&
-                hasWholeGroups(scheme) &&
+                scheme.getGroupSize() % getCountedColumns(scheme) == 0 &&
                 scheme.getActivationBits() <= 2;
   return counts ? Strategy::popcount : Strategy::int8;
 }

@@ -24,6 +24,7 @@
 
 #include "IntegerMatmul.h"
 #include "IntegerKernel.h"
+#include "ganq/Codegen/CostModel.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -34,7 +35,7 @@ using namespace ganq;
 using Values = KernelBuilder::Values;
 
 void IntegerMatmul::emit(Value lo, Value hi) {
-  decodes = !p.planes && (p.m < 0 || p.m >= (k.avx512 ? kLeastDecoded : 2));
+  decodes = !p.planes && decodesIntegersFirst(p.m, k.avx512);
   makeScratch();
   k.loop(lo, hi, 1, [&](Value index) {
     beginBlock(index);

@@ -15,6 +15,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "MatmulSkeleton.h"
+#include "ganq/Codegen/CostModel.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -361,7 +362,7 @@ bool ganq::hasManyRows(MemRefType out, bool avx512) {
   // Sums pass through out, which must hold them.
   if (!out.getElementType().isF32())
     return false;
-  return out.isDynamicDim(0) || out.getDimSize(0) >= (avx512 ? 24 : 4);
+  return decodesFirst(out.isDynamicDim(0) ? -1 : out.getDimSize(0), avx512);
 }
 
 std::unique_ptr<MatmulSkeleton>

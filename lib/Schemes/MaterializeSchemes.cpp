@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ganq/Codegen/CostModel.h"
 #include "ganq/Schemes/Passes.h"
 #include "ganq/Support/ActivationLayout.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -149,20 +150,14 @@ private:
   }
 
   FailureOr<Strategy> choose(MatmulOp matmul, SchemeAttrInterface scheme) {
-    int64_t unit = CodeLayout(scheme.getCodeBits(), 1, 1).getGroupGranularity();
-    bool whole = scheme.getGroupSize() % unit == 0,
-         hasTables = isa<LutAttr>(scheme);
-    if (strategy == "auto") {
-      // Measured: counting ones beats widening codes only here.
-      bool counts = scheme.getCodeBits() == 1 && whole && !hasTables &&
-                    scheme.getActivationBits() <= kMostPlanes;
-      return counts ? Strategy::popcount : Strategy::int8;
-    }
+    if (strategy == "auto")
+      return chooseStrategy(scheme);
     Strategy asked = *symbolizeStrategy(strategy);
-    if (asked == Strategy::popcount && hasTables)
+    if (asked == Strategy::popcount && isa<LutAttr>(scheme))
       return matmul.emitError("expected strategy int8 or auto with tables, but "
                               "got popcount, which counts the bits of codes");
-    if (asked == Strategy::popcount && !whole)
+    int64_t unit = getCountedColumns(scheme);
+    if (asked == Strategy::popcount && scheme.getGroupSize() % unit != 0)
       return matmul.emitError("expected groups of whole units, multiples of ")
              << unit << " columns, for strategy popcount, but got " << scheme
              << "; use strategy int8 or another group";
@@ -199,9 +194,6 @@ private:
             .getResult();
     return record;
   }
-
-  /// Bits of an activation up to which ones are counted.
-  static constexpr unsigned kMostPlanes = 2;
 
   using RecordKey = std::tuple<const void *, Block *, unsigned, int64_t,
                                unsigned, const void *, const void *>;

@@ -23,12 +23,16 @@ namespace ganq {
 /// each few of them.
 bool decodesFirst(int64_t rows, bool avx512);
 
+/// The same of a product of integers.
+bool decodesIntegersFirst(int64_t rows, bool avx512);
+
 /// How codes of a weight and of the activation are multiplied: by counting ones
 /// where that takes fewer instructions. The scheme rounds activations.
 Strategy chooseStrategy(SchemeAttrInterface scheme);
 
-/// Whether groups of the scheme are whole units of codes, as counting needs.
-bool hasWholeGroups(SchemeAttrInterface scheme);
+/// Columns of a whole unit of codes, of which groups must be multiples where
+/// ones are counted.
+int64_t getCountedColumns(SchemeAttrInterface scheme);
 
 /// What one call of a kernel takes.
 struct KernelCost {
