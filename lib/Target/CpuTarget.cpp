@@ -51,6 +51,8 @@ Expected<CpuTarget> CpuTarget::get(StringRef name) {
   target.avx512 = all_of(kAvx512Features, has);
   target.vnni = has(target.avx512 ? "avx512vnni" : "avxvnni");
   target.popcount = target.avx512 && has("avx512vpopcntdq");
+  target.amx =
+      target.avx512 && has("amx-tile") && has("amx-int8") && has("amx-bf16");
   for (const auto &feature : host)
     target.features.push_back(
         ((feature.second ? "+" : "-") + feature.first()).str());
@@ -62,8 +64,8 @@ Expected<CpuTarget> CpuTarget::get(StringRef name) {
 /// `avx10` stands for features that are listed by themselves.
 static bool isForCodegen(StringRef feature) {
   static constexpr StringLiteral kPrefixes[] = {
-      "avx",   "bmi",    "fma", "gfni", "lzcnt",
-      "movbe", "popcnt", "sse", "tbm",  "xop"};
+      "amx",   "avx",    "bmi", "fma", "gfni", "lzcnt",
+      "movbe", "popcnt", "sse", "tbm", "xop"};
   return !feature.starts_with("avx10") &&
          any_of(kPrefixes,
                 [&](StringRef prefix) { return feature.starts_with(prefix); });

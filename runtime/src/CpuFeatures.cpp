@@ -7,6 +7,8 @@
 #include "ganq/runtime/model.h"
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace ganq::runtime {
@@ -144,6 +146,13 @@ bool hasFeature(const Feature &feature) {
          (savedState() & feature.state) == feature.state;
 }
 
+/// Linux gives tile registers to processes that ask (Documentation/arch/x86/
+/// xstate.rst), for all of their threads.
+bool requestTiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
 } // namespace
 
 std::string missingCpuFeature(const std::vector<std::string> &required) {
@@ -157,6 +166,9 @@ std::string missingCpuFeature(const std::vector<std::string> &required) {
              "', which this version of the runtime does not know";
     if (!hasFeature(*known))
       return "the CPU feature '" + name + "', which this machine lacks";
+    if (known->state == Amx && !requestTiles())
+      return "the CPU feature '" + name +
+             "', which the operating system does not give to this process";
   }
   return "";
 }

@@ -8,6 +8,7 @@
 #include "ganq/Codegen/Passes.h"
 #include "ganq/IR/GanqDialect.h"
 #include "ganq/Target/NativeObject.h"
+#include "ganq/runtime/model.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/InitAllDialects.h"
 #include "mlir/Parser/Parser.h"
@@ -54,9 +55,9 @@ bool ganq::test::hostRuns(llvm::StringRef cpu) {
     llvm::consumeError(machine.takeError());
     return false;
   }
-  return cpu != "x86-64-v4" || machine->avx512;
   if (cpu == "x86-64-v3-vnni")
     return llvm::is_contained(machine->features, "+avxvnni");
+  return cpu != "x86-64-v4" || machine->avx512;
 }
 
 CompiledModule::CompiledModule(llvm::StringRef text, llvm::StringRef cpu,
@@ -93,6 +94,10 @@ CompiledModule::CompiledModule(llvm::StringRef text, llvm::StringRef cpu,
     return;
   }
   bytes = *code;
+  // Asks the system for registers that the code uses.
+  EXPECT_EQ(runtime::missingCpuFeature(
+                CpuTarget::get(cpu)->getRequiredFeatures()),
+            "");
   int file = memfd_create("module", 0);
   EXPECT_EQ(write(file, bytes.data(), bytes.size()),
             static_cast<ssize_t>(bytes.size()));
