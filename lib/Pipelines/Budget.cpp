@@ -123,9 +123,11 @@ ganq::chooseWithinBudget(ArrayRef<std::vector<BudgetChoice>> weights,
 static constexpr StringLiteral kCandidates =
     "lut<bits = 2>;lut<bits = 3>;lut<bits = 4>;lut<bits = 4, entry = i8>;"
     "lut<bits = 5>;lut<bits = 6>;uniform<bits = 2>;uniform<bits = 3>;"
-    "uniform<bits = 4>;uniform<bits = 5>;"
+    "uniform<bits = 4>;uniform<bits = 5>;uniform<bits = 6>;uniform<bits = 8>;"
     "pot<bits = 2, group = 32, grid = stride2>;"
     "pot<bits = 4, group = 32, grid = half, mantissa = 1>;"
+    "pot<bits = 5, group = 32, grid = half, mantissa = 2>;"
+    "pot<bits = 6, group = 32, grid = half, mantissa = 3>;"
     "nf<bits = 4, group = 64>";
 
 /// The candidates: those named, or those of the scheme, or the usual ones.
