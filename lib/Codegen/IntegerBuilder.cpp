@@ -314,18 +314,8 @@ KernelBuilder::Values IntegerBuilder::transpose(Values rows) {
 }
 
 Value IntegerBuilder::loadIntegers(Value memref, ValueRange at, Value mask) {
-  Type element = cast<MemRefType>(memref.getType()).getElementType();
-  auto type = VectorType::get({KernelBuilder::kLanes}, element);
-  Value loaded;
-  if (mask) {
-    Value zero = arith::ConstantOp::create(k.builder, k.loc,
-                                           k.builder.getZeroAttr(type));
-    loaded = vector::MaskedLoadOp::create(k.builder, k.loc, type, memref, at,
-                                          mask, zero);
-  } else {
-    loaded = vector::LoadOp::create(k.builder, k.loc, type, memref, at);
-  }
-  if (element.isInteger(32))
+  Value loaded = k.loadElements(memref, at, mask);
+  if (getElementTypeOrSelf(loaded).isInteger(32))
     return loaded;
   return arith::ExtUIOp::create(k.builder, k.loc, k.vecI32, loaded);
 }

@@ -263,6 +263,12 @@ void KernelBuilder::forEachLane(
     body(lane, bit, at);
   }
 }
+Value KernelBuilder::flatten(Value memref) {
+  if (cast<MemRefType>(memref.getType()).getRank() == 1)
+    return memref;
+  return memref::CollapseShapeOp::create(
+      builder, loc, memref, ArrayRef<ReassociationIndices>{{0, 1}});
+}
 Value KernelBuilder::scratch(ArrayRef<int64_t> shape, Type element) {
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(frame);

@@ -88,6 +88,8 @@ public:
                    Value mask = {});
   /// Like loadVector, but in the type that memory has.
   Value loadElements(Value memref, mlir::ValueRange indices, Value mask = {});
+  /// A matrix, or a vector as it is, as a vector of all elements.
+  Value flatten(Value memref);
   /// A buffer of f32, or of `element`, in the frame of the kernel.
   Value scratch(llvm::ArrayRef<int64_t> shape, mlir::Type element = {});
 

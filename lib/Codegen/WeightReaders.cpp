@@ -74,7 +74,7 @@ public:
     if (groups == 1)
       return;
     wideScales = k.scratch({kRowTile * groups});
-    flatScales = flatten(k, scales);
+    flatScales = k.flatten(scales);
   }
 
   void beginTile(KernelBuilder &k, Value tile) override {
@@ -99,10 +99,6 @@ protected:
     return groups == 1 ? k.load(scales, {row(k, r), k.index(0)})
                        : k.load(wideScales, k.add(group, r * groups));
   }
-  Value flatten(KernelBuilder &k, Value matrix) {
-    return memref::CollapseShapeOp::create(
-        k.builder, k.loc, matrix, ArrayRef<ReassociationIndices>{{0, 1}});
-  }
   static Value broadcast(KernelBuilder &k, Value scalar, int64_t count) {
     return vector::BroadcastOp::create(
         k.builder, k.loc, VectorType::get({count}, scalar.getType()), scalar);
@@ -123,7 +119,7 @@ public:
     if (groups == 1)
       return;
     wideShifts = k.scratch({kRowTile * groups});
-    flatZeros = flatten(k, zeros);
+    flatZeros = k.flatten(zeros);
   }
 
   void beginGroup(KernelBuilder &k, Value group) override {

@@ -13,14 +13,6 @@ using namespace mlir;
 using namespace ganq::lowering;
 using ganq::onnx::getOpName;
 
-static LogicalResult checkIndices(Lowering &l, unsigned i) {
-  Type element = l.element(i);
-  if (isa<IntegerType>(element))
-    return success();
-  return l.op->emitOpError("expected operand ")
-         << i << " to have integer elements, but got " << element;
-}
-
 Value ganq::lowering::loadIndex(BodyBuilder &s, Value tensor,
                                 ValueRange position, Value size) {
   Value index = tensor::ExtractOp::create(s, tensor, position);
@@ -100,7 +92,7 @@ static LogicalResult lowerGather(Lowering &l) {
   Shape from = l.shapeOf(data);
   int64_t rank = from.size(), count = l.rank(1);
   FailureOr<int64_t> axis = l.getAxis("axis", 0, rank);
-  if (failed(axis) || failed(checkIndices(l, 1)))
+  if (failed(axis))
     return failure();
   l.requireNonEmpty(from[*axis], "the dimension");
   if (failed(requireWithin(l, 1, from[*axis])))
@@ -124,7 +116,7 @@ static LogicalResult lowerGatherElements(Lowering &l) {
   Shape from = l.shapeOf(data);
   int64_t rank = from.size();
   FailureOr<int64_t> axis = l.getAxis("axis", 0, rank);
-  if (failed(axis) || failed(checkIndices(l, 1)))
+  if (failed(axis))
     return failure();
   if (l.rank(1) != rank)
     return l.op->emitOpError("expected operands of one rank");
@@ -148,7 +140,7 @@ static LogicalResult lowerGatherND(Lowering &l) {
   Value data = l.operand(0), indices = l.operand(1);
   Shape from = l.shapeOf(data), index = l.shapeOf(indices);
   int64_t batch = l.getInt("batch_dims", 0), rank = from.size();
-  if (index.empty() || failed(checkIndices(l, 1)))
+  if (index.empty())
     return l.op->emitOpError("expected indices of rank 1 or more");
   auto depth = getConstantIntValue(index.back());
   if (!depth)
@@ -197,8 +189,6 @@ static Value combine(Lowering &l, BodyBuilder &s, Value old, Value update) {
 }
 
 static LogicalResult checkScatter(Lowering &l) {
-  if (failed(checkIndices(l, 1)))
-    return failure();
   if (l.element(0) != l.element(2))
     return l.op->emitOpError("expected updates of type ")
            << l.element(0) << ", but got " << l.element(2);
