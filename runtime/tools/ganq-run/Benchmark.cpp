@@ -35,21 +35,55 @@ struct ReadJob {
 };
 } // namespace
 
-/// Sums a range of 4 KiB pages, so that every cache line is read.
+/// Sums `bytes` bytes, a multiple of 4096. Four streams side by side, and lines
+/// asked for ahead of time, keep more reads of memory in flight than one.
+template <int Width>
+__attribute__((always_inline)) inline uint64_t sumLines(const char *data,
+                                                        int64_t bytes) {
+  typedef uint64_t Vector __attribute__((vector_size(Width)));
+  constexpr int kStreams = 4, kLine = 64, kAhead = 1024;
+  Vector sums[kStreams] = {};
+  int64_t part = bytes / kStreams;
+  for (int64_t at = 0; at < part; at += kLine)
+    for (int stream = 0; stream < kStreams; ++stream) {
+      const char *from = data + stream * part + at;
+      __builtin_prefetch(from + kAhead);
+      for (int i = 0; i < kLine; i += Width) {
+        Vector value;
+        memcpy(&value, from + i, Width);
+        sums[stream] += value;
+      }
+    }
+  uint64_t words[kStreams * Width / 8], sum = 0;
+  memcpy(words, sums, sizeof(words));
+  for (uint64_t word : words)
+    sum += word;
+  return sum;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) static uint64_t
+sumLinesAvx512(const char *data, int64_t bytes) {
+  return sumLines<64>(data, bytes);
+}
+__attribute__((target("avx2"))) static uint64_t sumLinesAvx2(const char *data,
+                                                             int64_t bytes) {
+  return sumLines<32>(data, bytes);
+}
+#endif
+
+/// Reads a range of 4 KiB pages.
 static void readPages(void *closure, int64_t lo, int64_t hi) {
   auto &job = *static_cast<ReadJob *>(closure);
-  const char *begin = job.data + lo * 4096;
-  uint64_t sums[8] = {};
-  for (const char *p = begin, *end = job.data + hi * 4096; p < end; p += 64) {
-    uint64_t line[8];
-    memcpy(line, p, sizeof(line));
-    for (int i = 0; i < 8; ++i)
-      sums[i] += line[i];
-  }
-  uint64_t sum = 0;
-  for (uint64_t part : sums)
-    sum += part;
-  __atomic_fetch_add(&job.result, sum, __ATOMIC_RELAXED);
+  auto *sum = sumLines<16>;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f"))
+    sum = sumLinesAvx512;
+  else if (__builtin_cpu_supports("avx2"))
+    sum = sumLinesAvx2;
+#endif
+  uint64_t result = sum(job.data + lo * 4096, (hi - lo) * 4096);
+  __atomic_fetch_add(&job.result, result, __ATOMIC_RELAXED);
 }
 
 /// Bytes per second that all threads together read from memory: the best of
