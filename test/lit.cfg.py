@@ -24,3 +24,7 @@ config.substitutions.append(
 
 if config.python and os.path.exists(config.python):
     config.available_features.add("onnx-python")
+
+# The assembler of a CUDA toolkit, where the compiler looks for it.
+if lit.util.which("ptxas") or os.path.exists("/usr/local/cuda/bin/ptxas"):
+    config.available_features.add("ptxas")

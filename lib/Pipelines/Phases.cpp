@@ -5,11 +5,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Pipelines/Phases.h"
+#include "ganq/Codegen/Gpu/Passes.h"
 #include "ganq/Codegen/Passes.h"
 #include "ganq/Conversion/Passes.h"
 #include "ganq/IR/GanqDialect.h"
-#include "ganq/Emulator/Passes.h"
 #include "ganq/Onnx/OnnxDialect.h"
+#include "ganq/Emulator/Passes.h"
 #include "ganq/Onnx/Passes.h"
 #include "ganq/Schemes/Passes.h"
 #include "ganq/Transforms/Passes.h"
@@ -156,5 +157,6 @@ void ganq::registerGanqPasses() {
   registerSchemesPasses();
   registerConversionPasses();
   registerGanqCodegen();
+  registerGanqGpuCodegen();
   registerEmulatorPasses();
 }

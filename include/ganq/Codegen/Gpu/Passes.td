@@ -1,0 +1,66 @@
+//===- Passes.td - Kernels for GPUs ------------------------*- tablegen -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_CODEGEN_GPU_PASSES_TD
+#define GANQ_CODEGEN_GPU_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def BuildGpuKernels : Pass<"ganq-build-gpu-kernels", "::mlir::ModuleOp"> {
+  let summary = "Add the kernel of a quantized product for GPUs";
+  let description = [{
+    Adds one kernel to the `gpu.module @ganq_kernels`, which is made where there
+    is none; each kernel's module can so be looked at, compiled and run alone.
+    With `chip`, a strategy that the chip would emulate is an error.
+
+    ```
+    ganq-opt --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4> skeleton=gemv'
+    ```
+  }];
+  let options = [
+    Option<"scheme", "scheme", "std::string", "\"\"",
+           "Scheme of the weight, as an attribute">,
+    Option<"type", "type", "std::string", "\"f16\"",
+           "Type of x and of the result: f16 or bf16">,
+    Option<"skeleton", "skeleton", "std::string", "\"gemv\"", "gemv or gemm">,
+    Option<"strategy", "strategy", "std::string", "\"f16\"",
+           "f16, int8, dp4a or btc">,
+    Option<"chip", "chip", "std::string", "\"\"",
+           "Chip that must not emulate the strategy">,
+    Option<"tokens", "tokens", "int64_t", "1", "Rows of x per block">,
+    Option<"bias", "bias", "bool", "false", "Add a bias">,
+    Option<"residual", "residual", "bool", "false", "Add a residual">,
+    Option<"activation", "activation", "std::string", "\"none\"",
+           "none, relu or silu">,
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::gpu::GPUDialect",
+                           "::mlir::LLVM::LLVMDialect",
+                           "::mlir::NVVM::NVVMDialect",
+                           "::mlir::scf::SCFDialect"];
+}
+
+def GpuToCubin : Pass<"ganq-gpu-to-cubin", "::mlir::ModuleOp"> {
+  let summary = "Compile GPU modules at the NVVM level to PTX or machine code";
+  let description = [{
+    Every `gpu.module` becomes a `gpu.binary` with one object for each chip. An
+    object's properties say what ptxas reports of its kernels: `registers`,
+    `spill_bytes`, `stack_bytes` and `shared_bytes`. The chips are checked
+    before any code is generated.
+  }];
+  let options = [
+    ListOption<"chips", "chips", "std::string",
+               "Chips, such as sm_80,sm_90a; all that are known without any">,
+    Option<"format", "format", "std::string", "\"cubin\"",
+           "ptx, or cubin, which needs the ptxas of a CUDA toolkit">,
+    Option<"toolkit", "toolkit", "std::string", "\"\"",
+           "Folder of the CUDA toolkit">,
+  ];
+  let dependentDialects = ["::mlir::gpu::GPUDialect",
+                           "::mlir::NVVM::NVVMDialect"];
+}
+
+#endif // GANQ_CODEGEN_GPU_PASSES_TD

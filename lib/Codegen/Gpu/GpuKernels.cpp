@@ -1,0 +1,210 @@
+//===- GpuKernels.cpp - Quantized products on GPUs ------------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "Skeletons.h"
+#include "llvm/ADT/StringExtras.h"
+
+using namespace mlir;
+using namespace ganq;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+
+void GpuKernelContext::storeResult(Value value, Value token, Value row) const {
+  if (spec.bias)
+    value = k.fadd(
+        value, k.extend(k.load(spec.type, k.at(operands.bias, k.shl(row, 1)), 2,
+                               true)));
+  if (spec.activation == GpuActivation::Relu)
+    value = k.relu(value);
+  else if (spec.activation == GpuActivation::Silu)
+    value = k.silu(value);
+  // Results may take more than 2 GiB.
+  Value place = arith::AddIOp::create(
+      k.b, k.loc,
+      arith::MulIOp::create(k.b, k.loc, k.wide(token), k.wide(operands.n)),
+      k.wide(row));
+  Value offset = arith::ShLIOp::create(
+      k.b, k.loc, place,
+      arith::ConstantOp::create(k.b, k.loc, k.b.getI64IntegerAttr(1)));
+  if (spec.residual)
+    value = k.fadd(
+        value, k.extend(k.load(spec.type, k.at(operands.residual, offset), 2)));
+  k.store(k.truncate(value, spec.type), k.at(operands.out, offset), 2);
+}
+
+Value GpuKernelContext::scaleIntegers(Value sum, Value token, Value row) const {
+  // Sum of (w - zw)(a - za) = sum w a - zw sum a - za sum w + K zw za.
+  Value fourth = k.shl(token, 2), rowFourth = k.shl(row, 2);
+  Value rowSecond = k.shl(row, 1);
+  Value za = k.load(k.i32, k.at(operands.xZero, fourth), 4, true);
+  Value suma = k.load(k.i32, k.at(operands.xSum, fourth), 4, true);
+  Value sumw = k.load(k.i32, k.at(operands.weightSum, rowFourth), 4, true);
+  Value zero =
+      k.extend(k.load(spec.type, k.at(operands.zero, rowSecond), 2, true));
+  Value zw = arith::FPToSIOp::create(k.b, k.loc, k.i32, zero);
+  Value exact = k.sub(sum, k.mul(za, sumw));
+  exact = k.add(exact, k.mul(zw, k.sub(k.mul(operands.k, za), suma)));
+  Value scale = k.fmul(
+      k.extend(k.load(spec.type, k.at(operands.scale, rowSecond), 2, true)),
+      k.load(k.f32, k.at(operands.xScale, fourth), 4, true));
+  return k.fmul(k.toFloat(exact), scale);
+}
+
+Expected<GpuLayout> ganq::getGpuLayout(const GpuMatmulSpec &spec, int64_t rows,
+                                       int64_t columns) {
+  Expected<GpuDecoding> decoding = getGpuDecoding(spec);
+  if (!decoding)
+    return decoding.takeError();
+  return GpuLayout(decoding->order, decoding->bits, rows, columns,
+                   decoding->exponentBit);
+}
+
+static Error checkSpec(const GpuMatmulSpec &spec) {
+  if (!spec.type || (!spec.type.isF16() && !spec.type.isBF16()))
+    return createStringError("expected x of f16 or bf16 for the GPU kernels");
+  auto isOneOf = [&](std::initializer_list<int64_t> values, StringRef name,
+                     StringRef skeleton) -> Error {
+    if (llvm::is_contained(values, spec.tokens))
+      return Error::success();
+    return createStringError("expected tokens of a " + skeleton +
+                             " kernel to be one of " + name + ", but got " +
+                             std::to_string(spec.tokens));
+  };
+  if (spec.strategy == GpuStrategy::Int4)
+    return createStringError("expected a strategy with kernels (f16, int8, "
+                             "dp4a, btc), but got `int4`; use `int8` or `btc`");
+  if (spec.skeleton == GpuSkeleton::Gemv) {
+    if (spec.strategy != GpuStrategy::F16 && spec.strategy != GpuStrategy::Dp4a)
+      return createStringError(
+          "expected strategy f16 or dp4a for a gemv kernel, but got `" +
+          getName(spec.strategy) + "`; use dp4a, or a gemm kernel");
+    return isOneOf({1, 2, 4, 8}, "1, 2, 4, 8", "gemv");
+  }
+  if (spec.strategy == GpuStrategy::Dp4a)
+    return createStringError("expected strategy f16, int8 or btc for a gemm "
+                             "kernel, but got `dp4a`; use int8");
+  // More tokens would need more sums of pairs of planes than registers.
+  if (spec.strategy == GpuStrategy::Btc)
+    return isOneOf({16}, "16", "btc gemm");
+  return isOneOf({16, 64}, "16, 64", "gemm");
+}
+
+static std::string getKernelName(const GpuMatmulSpec &spec) {
+  std::string name;
+  llvm::raw_string_ostream os(name);
+  os << (spec.skeleton == GpuSkeleton::Gemv ? "gemv_" : "gemm_")
+     << spec.scheme.getShortName();
+  if (spec.strategy != GpuStrategy::F16)
+    os << '_' << getName(spec.strategy);
+  os << '_' << spec.type << "_m" << spec.tokens;
+  if (spec.bias)
+    os << "_bias";
+  if (spec.activation != GpuActivation::None)
+    os << (spec.activation == GpuActivation::Relu ? "_relu" : "_silu");
+  if (spec.residual)
+    os << "_residual";
+  return name;
+}
+
+Value ganq::getDynamicShared(GpuBuilder &k, gpu::GPUModuleOp module) {
+  constexpr StringRef kName = "ganq_shared";
+  auto type = LLVM::LLVMArrayType::get(k.i8, 0);
+  if (!SymbolTable::lookupSymbolIn(module, kName)) {
+    OpBuilder::InsertionGuard guard(k.b);
+    k.b.setInsertionPointToStart(module.getBody());
+    LLVM::GlobalOp::create(k.b, k.loc, type, /*isConstant=*/false,
+                           LLVM::Linkage::External, kName, Attribute(),
+                           /*alignment=*/16, /*addrSpace=*/3);
+  }
+  return LLVM::AddressOfOp::create(
+      k.b, k.loc, LLVM::LLVMPointerType::get(k.b.getContext(), 3), kName);
+}
+
+gpu::GPUFuncOp ganq::createGpuKernel(GpuBuilder &k, gpu::GPUModuleOp module,
+                                     const GpuKernelInfo &info, size_t pointers,
+                                     size_t integers) {
+  k.b.setInsertionPointToEnd(module.getBody());
+  SmallVector<Type> types(pointers,
+                          LLVM::LLVMPointerType::get(k.b.getContext(), 1));
+  types.append(integers, k.i32);
+  auto function = gpu::GPUFuncOp::create(k.b, k.loc, info.name,
+                                         k.b.getFunctionType(types, {}));
+  function->setAttr(gpu::GPUDialect::getKernelFuncAttrName(),
+                    k.b.getUnitAttr());
+  function.setKnownBlockSizeAttr(
+      k.b.getDenseI32ArrayAttr({static_cast<int32_t>(info.threads), 1, 1}));
+  // Without a number of blocks ptxas spills to stay within 64 registers.
+  function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
+                    k.b.getI32IntegerAttr(1));
+  k.b.setInsertionPointToStart(&function.getBody().front());
+  return function;
+}
+
+Expected<GpuKernelInfo> ganq::buildGpuMatmul(gpu::GPUModuleOp module,
+                                             const GpuMatmulSpec &spec) {
+  if (Error error = checkSpec(spec))
+    return std::move(error);
+  Expected<GpuDecoding> decoding = getGpuDecoding(spec);
+  if (!decoding)
+    return decoding.takeError();
+  // Offsets within a granule do not depend on the sizes, which come later.
+  GpuLayout layout(decoding->order, decoding->bits, GpuLayout::kRowTile, 1,
+                   decoding->exponentBit);
+  GpuKernelInfo info;
+  info.name = getKernelName(spec);
+  if (spec.skeleton == GpuSkeleton::Gemv)
+    planGemv(spec, layout, info);
+  else
+    planGemm(spec, *decoding, layout, info);
+  if (SymbolTable::lookupSymbolIn(module, info.name))
+    return info;
+
+  MLIRContext *context = module.getContext();
+  context->loadDialect<arith::ArithDialect, gpu::GPUDialect, LLVM::LLVMDialect,
+                       NVVM::NVVMDialect, scf::SCFDialect>();
+  OpBuilder builder(context);
+  Location loc = module.getLoc();
+  GpuBuilder k(builder, loc);
+
+  GpuOperands operands;
+  SmallVector<std::pair<Value *, StringRef>> pointers = {
+      {&operands.out, "out"}, {&operands.x, "x"}, {&operands.codes, "codes"}};
+  bool integer = spec.strategy != GpuStrategy::F16;
+  auto addIf = [&](bool wanted, Value &value, StringRef name) {
+    if (wanted)
+      pointers.push_back({&value, name});
+  };
+  addIf(decoding->table, operands.table, "table");
+  addIf(decoding->scale, operands.scale, "scale");
+  addIf(decoding->zero, operands.zero, "zero");
+  addIf(integer, operands.weightSum, "weight_sum");
+  addIf(integer, operands.xScale, "x_scale");
+  addIf(integer, operands.xZero, "x_zero");
+  addIf(integer, operands.xSum, "x_sum");
+  addIf(spec.bias, operands.bias, "bias");
+  addIf(spec.residual, operands.residual, "residual");
+  auto function = createGpuKernel(k, module, info, pointers.size(), 3);
+  for (auto [n, pointer] : llvm::enumerate(pointers))
+    *pointer.first = function.getArgument(n);
+  size_t count = pointers.size();
+  operands.m = function.getArgument(count);
+  operands.n = function.getArgument(count + 1);
+  operands.k = function.getArgument(count + 2);
+
+  constexpr int64_t kTile = GpuLayout::kRowTile;
+  operands.paddedRows = k.bitAnd(k.add(operands.n, kTile - 1), -kTile);
+  int64_t columns = layout.getGranuleColumns();
+  operands.granules = k.div(k.add(operands.k, columns - 1), columns);
+  GpuKernelContext kernel{k,      spec,     *decoding,
+                          layout, operands, getDynamicShared(k, module)};
+  if (spec.skeleton == GpuSkeleton::Gemv)
+    emitGemv(kernel);
+  else
+    emitGemm(kernel);
+  gpu::ReturnOp::create(builder, loc);
+  return info;
+}

@@ -1,0 +1,213 @@
+//===- Cubin.cpp - GPU modules to PTX and machine code --------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "ganq/Target/Cubin.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/GPU/GPUToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/ADT/ScopeExit.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
+#include "llvm/Support/Program.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Target/TargetMachine.h"
+#include "llvm/Target/TargetOptions.h"
+
+using namespace mlir;
+using namespace ganq;
+using llvm::createStringError;
+using llvm::Error;
+using llvm::Expected;
+
+static constexpr llvm::StringLiteral kTriple = "nvptx64-nvidia-cuda";
+
+static Expected<std::unique_ptr<llvm::TargetMachine>>
+createMachine(const GpuTarget &target) {
+  static bool initialized = [] {
+    LLVMInitializeNVPTXTargetInfo();
+    LLVMInitializeNVPTXTarget();
+    LLVMInitializeNVPTXTargetMC();
+    LLVMInitializeNVPTXAsmPrinter();
+    return true;
+  }();
+  (void)initialized;
+  llvm::Triple triple(kTriple);
+  std::string message;
+  const llvm::Target *backend =
+      llvm::TargetRegistry::lookupTarget(triple, message);
+  if (!backend)
+    return createStringError("expected LLVM to generate code for NVPTX, but "
+                             "got: " +
+                             message);
+  return std::unique_ptr<llvm::TargetMachine>(backend->createTargetMachine(
+      triple, target.chip, GpuTarget::kFeatures, llvm::TargetOptions(),
+      std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
+}
+
+/// Passes that neither change nor move arithmetic.
+static void simplify(llvm::Module &module, llvm::TargetMachine &machine) {
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager callGraph;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder(&machine);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(callGraph);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, callGraph, modules);
+  llvm::ModulePassManager passes;
+  llvm::cantFail(builder.parsePassPipeline(
+      passes, "function(early-cse<memssa>,simplifycfg,adce)"));
+  passes.run(module, modules);
+}
+
+Expected<std::string> ganq::compileToPtx(gpu::GPUModuleOp module,
+                                         const GpuTarget &target) {
+  auto machine = createMachine(target);
+  if (!machine)
+    return machine.takeError();
+  MLIRContext &context = *module.getContext();
+  registerBuiltinDialectTranslation(context);
+  registerGPUDialectTranslation(context);
+  registerLLVMDialectTranslation(context);
+  registerNVVMDialectTranslation(context);
+  llvm::LLVMContext llvmContext;
+  std::unique_ptr<llvm::Module> code =
+      translateModuleToLLVMIR(module, llvmContext, module.getName());
+  if (!code)
+    return createStringError("expected a gpu.module of LLVM and nvvm "
+                             "operations; run ganq-gpu-to-nvvm");
+  code->setTargetTriple(llvm::Triple(kTriple));
+  code->setDataLayout((*machine)->createDataLayout());
+  simplify(*code, **machine);
+
+  llvm::SmallString<0> ptx;
+  llvm::raw_svector_ostream stream(ptx);
+  llvm::legacy::PassManager passes;
+  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr,
+                                      llvm::CodeGenFileType::AssemblyFile))
+    return createStringError("expected LLVM to write PTX, but it cannot");
+  passes.run(*code);
+  return std::string(ptx);
+}
+
+static Expected<std::string> findPtxas(llvm::StringRef toolkit) {
+  auto inFolder = [](llvm::StringRef folder) -> std::optional<std::string> {
+    llvm::SmallString<128> path(folder);
+    llvm::sys::path::append(path, "bin");
+    auto found = llvm::sys::findProgramByName("ptxas", {llvm::StringRef(path)});
+    return found ? std::optional<std::string>(*found) : std::nullopt;
+  };
+  if (!toolkit.empty()) {
+    if (auto path = inFolder(toolkit))
+      return *path;
+    return createStringError("expected the assembler bin/ptxas in the toolkit "
+                             "`" +
+                             toolkit + "`, but found none");
+  }
+  if (auto path = llvm::sys::findProgramByName("ptxas"))
+    return *path;
+  for (llvm::StringRef variable : {"CUDA_ROOT", "CUDA_HOME", "CUDA_PATH"})
+    if (auto folder = llvm::sys::Process::GetEnv(variable))
+      if (auto path = inFolder(*folder))
+        return *path;
+  if (auto path = inFolder("/usr/local/cuda"))
+    return *path;
+  return createStringError(
+      "expected the assembler ptxas on PATH, in the bin folder of CUDA_ROOT, "
+      "CUDA_HOME or CUDA_PATH, or in /usr/local/cuda/bin, but found none; "
+      "install the CUDA toolkit (12.8 or later), or ask for PTX");
+}
+
+/// The number in front of `unit`, or 0.
+static int64_t numberBefore(llvm::StringRef line, llvm::StringRef unit) {
+  size_t at = line.find(unit);
+  int64_t number = 0;
+  if (at == llvm::StringRef::npos ||
+      line.take_front(at).rtrim().rsplit(' ').second.getAsInteger(10, number))
+    return 0;
+  return number;
+}
+
+static std::vector<GpuKernelResources> parseReport(llvm::StringRef log) {
+  std::vector<GpuKernelResources> kernels;
+  for (llvm::StringRef line : llvm::split(log, '\n')) {
+    if (line.contains("Compiling entry function '")) {
+      kernels.emplace_back();
+      kernels.back().name = line.split('\'').second.split('\'').first;
+    } else if (!kernels.empty() && line.contains("bytes stack frame")) {
+      kernels.back().stackBytes = numberBefore(line, " bytes stack frame");
+      kernels.back().spillBytes = numberBefore(line, " bytes spill stores") +
+                                  numberBefore(line, " bytes spill loads");
+    } else if (!kernels.empty() && line.contains("Used ")) {
+      kernels.back().registers = numberBefore(line, " registers");
+      kernels.back().sharedBytes = numberBefore(line, " bytes smem");
+    }
+  }
+  return kernels;
+}
+
+Expected<Cubin> ganq::assemblePtx(llvm::StringRef ptx, const GpuTarget &target,
+                                  llvm::StringRef toolkit) {
+  Expected<std::string> ptxas = findPtxas(toolkit);
+  if (!ptxas)
+    return ptxas.takeError();
+  llvm::SmallString<128> folder;
+  if (std::error_code code =
+          llvm::sys::fs::createUniqueDirectory("ganq-ptxas", folder))
+    return createStringError("cannot create a temporary folder: " +
+                             code.message());
+  llvm::scope_exit cleanup([&] { llvm::sys::fs::remove_directories(folder); });
+  auto file = [&](llvm::StringRef name) {
+    llvm::SmallString<128> path(folder);
+    llvm::sys::path::append(path, name);
+    return std::string(path);
+  };
+  std::string source = file("kernels.ptx"), image = file("kernels.cubin"),
+              log = file("log");
+  {
+    std::error_code code;
+    llvm::raw_fd_ostream stream(source, code);
+    if (!code) {
+      stream << ptx;
+      stream.close();
+      code = stream.error();
+      stream.clear_error();
+    }
+    if (code)
+      return createStringError("cannot write " + source + ": " +
+                               code.message());
+  }
+  std::string arch = ("-arch=" + target.chip).str();
+  llvm::StringRef args[] = {*ptxas, arch, "-O3", "-v", source, "-o", image};
+  std::optional<llvm::StringRef> redirects[] = {
+      llvm::StringRef(""), llvm::StringRef(log), llvm::StringRef(log)};
+  std::string message;
+  int status = llvm::sys::ExecuteAndWait(*ptxas, args, std::nullopt, redirects,
+                                         0, 0, &message);
+  auto report = llvm::MemoryBuffer::getFile(log);
+  llvm::StringRef said = report ? (*report)->getBuffer() : "";
+  if (status != 0)
+    return createStringError(*ptxas + " failed for " + target.chip + ": " +
+                             message + said.trim());
+  auto buffer = llvm::MemoryBuffer::getFile(image, /*IsText=*/false,
+                                            /*RequiresNullTerminator=*/false);
+  if (!buffer)
+    return createStringError("cannot read " + image + ": " +
+                             buffer.getError().message());
+  Cubin cubin;
+  cubin.image.assign((*buffer)->getBufferStart(), (*buffer)->getBufferEnd());
+  cubin.kernels = parseReport(said);
+  return cubin;
+}

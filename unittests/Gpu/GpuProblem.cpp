@@ -1,0 +1,298 @@
+//===- GpuProblem.cpp - Quantized products to run on the emulator ---------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "GpuProblem.h"
+#include "llvm/ADT/APFloat.h"
+#include "llvm/Support/MathExtras.h"
+#include <cmath>
+#include <cstring>
+#include <random>
+
+using namespace ganq;
+
+const std::vector<GpuShape> ganq::kGpuShapes = {
+    {1, 64, 64},    {1, 4096, 512}, {3, 100, 260},
+    {16, 128, 256}, {64, 96, 1024}, {130, 257, 384},
+};
+
+GpuKernelUnderTest::GpuKernelUnderTest(mlir::MLIRContext &context,
+                                       const std::string &scheme,
+                                       GpuMatmulSpec spec)
+    : spec(makeSpec(context, scheme, scheme.find("bf16") != std::string::npos,
+                    spec)) {
+  auto built = buildKernelModule(context, this->spec, info);
+  if (!built) {
+    error = llvm::toString(built.takeError());
+    return;
+  }
+  module = std::move(*built);
+  EmulatorOptions options;
+  options.optLevel = 1;
+  auto made = EmulatedModule::create(
+      *module->getOps<mlir::gpu::GPUModuleOp>().begin(), options);
+  if (made)
+    emulated = std::move(*made);
+  else
+    error = llvm::toString(made.takeError());
+}
+
+namespace {
+
+/// Numbers of a 16-bit float type.
+class Half {
+public:
+  explicit Half(mlir::FloatType type) : semantics(type.getFloatSemantics()) {}
+  uint16_t encode(double value) const {
+    llvm::APFloat number(value);
+    bool lost;
+    number.convert(semantics, llvm::APFloat::rmNearestTiesToEven, &lost);
+    return static_cast<uint16_t>(number.bitcastToAPInt().getZExtValue());
+  }
+  double decode(uint16_t bits) const {
+    llvm::APFloat number(semantics, llvm::APInt(16, bits));
+    bool lost;
+    number.convert(llvm::APFloat::IEEEdouble(),
+                   llvm::APFloat::rmNearestTiesToEven, &lost);
+    return number.convertToDouble();
+  }
+
+private:
+  const llvm::fltSemantics &semantics;
+};
+
+/// A weight with its components as the kernels want them, and the matrix that
+/// they stand for.
+struct Weight {
+  std::vector<uint8_t> codes;
+  std::vector<uint16_t> table, scale, zero;
+  std::vector<int32_t> sum;
+  std::vector<int32_t> code; ///< [N, K]
+  std::vector<double> value; ///< [N, K]
+};
+
+class Generator {
+public:
+  Generator(const GpuMatmulSpec &spec, GpuShape shape, uint64_t seed)
+      : spec(spec), shape(shape), half(spec.type), random(seed) {}
+
+  int64_t draw(int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random);
+  }
+
+  Weight makeWeight() {
+    GpuLayout layout = llvm::cantFail(getGpuLayout(spec, shape.n, shape.k));
+    Weight w;
+    auto bits = static_cast<int64_t>(layout.getBits());
+    int64_t padded = layout.getPaddedRows(), levels = int64_t(1) << bits;
+    w.codes.assign(static_cast<size_t>(layout.getBytes()), 0);
+    for (int64_t n = 0; n < shape.n; ++n)
+      for (int64_t j = 0; j < shape.k; ++j) {
+        auto code = static_cast<uint8_t>(draw(0, levels - 1));
+        w.code.push_back(code);
+        layout.insert(w.codes.data(), n, j, code);
+      }
+
+    int64_t group = 0;
+    if (auto uniform = mlir::dyn_cast<UniformAttr>(spec.scheme))
+      group = uniform.getGroup();
+    if (auto pot = mlir::dyn_cast<PotAttr>(spec.scheme))
+      group = pot.getGroup();
+    int64_t groups = group ? llvm::divideCeil(shape.k, group) : 1;
+    bool lut = mlir::isa<LutAttr>(spec.scheme);
+    if (lut)
+      for (int64_t i = 0; i < padded * levels; ++i)
+        w.table.push_back(half.encode(static_cast<double>(draw(-16, 16)) / 8));
+    else
+      for (int64_t i = 0; i < groups * padded; ++i)
+        w.scale.push_back(half.encode(std::exp2(draw(-5, -2))));
+    if (mlir::isa<UniformAttr>(spec.scheme))
+      for (int64_t i = 0; i < groups * padded; ++i)
+        w.zero.push_back(half.encode(static_cast<double>(draw(0, levels - 1))));
+    w.sum.assign(static_cast<size_t>(padded), 0);
+    for (int64_t n = 0; n < shape.n; ++n)
+      for (int64_t j = 0; j < shape.k; ++j) {
+        int64_t code = w.code[index(n, j)];
+        w.sum[static_cast<size_t>(n)] += static_cast<int32_t>(code);
+        if (lut) {
+          w.value.push_back(
+              half.decode(w.table[static_cast<size_t>(n * levels + code)]));
+          continue;
+        }
+        auto place = static_cast<size_t>((group ? j / group : 0) * padded + n);
+        double scale = half.decode(w.scale[place]);
+        if (mlir::isa<UniformAttr>(spec.scheme)) {
+          w.value.push_back(
+              (static_cast<double>(code) - half.decode(w.zero[place])) * scale);
+          continue;
+        }
+        auto pot = mlir::cast<PotAttr>(spec.scheme);
+        int64_t exponent = code & (levels / 2 - 1);
+        if (pot.getGrid() == PotGrid::stride2)
+          exponent *= 2;
+        double magnitude = std::ldexp(scale, static_cast<int>(exponent));
+        w.value.push_back(code >> (bits - 1) ? -magnitude : magnitude);
+      }
+    return w;
+  }
+
+  size_t index(int64_t row, int64_t column) const {
+    return static_cast<size_t>(row * shape.k + column);
+  }
+
+  const GpuMatmulSpec &spec;
+  GpuShape shape;
+  Half half;
+  std::mt19937_64 random;
+};
+
+/// x as the kernel wants it, and its values.
+struct Input {
+  std::vector<uint16_t> floats;
+  std::vector<uint8_t> codes;
+  std::vector<float> scale;
+  std::vector<int32_t> zero, sum;
+  std::vector<double> value;
+};
+
+} // namespace
+
+static Input makeInput(Generator &draw) {
+  const GpuMatmulSpec &spec = draw.spec;
+  GpuShape shape = draw.shape;
+  Input x;
+  if (spec.strategy == GpuStrategy::F16) {
+    for (int64_t i = 0; i < shape.m * shape.k; ++i) {
+      x.value.push_back(static_cast<double>(draw.draw(-2, 2)));
+      x.floats.push_back(draw.half.encode(x.value.back()));
+    }
+    return x;
+  }
+  int64_t bits = spec.activationBits;
+  bool planes = spec.strategy == GpuStrategy::Btc;
+  int64_t padded = llvm::alignTo(shape.k, planes ? 256 : 128);
+  x.codes.assign(
+      static_cast<size_t>(shape.m * (planes ? padded / 8 * bits : padded)), 0);
+  for (int64_t m = 0; m < shape.m; ++m) {
+    x.scale.push_back(static_cast<float>(std::exp2(draw.draw(-12, -8))));
+    x.zero.push_back(
+        static_cast<int32_t>(draw.draw(0, (int64_t(1) << bits) - 1)));
+    int32_t sum = 0;
+    for (int64_t j = 0; j < shape.k; ++j) {
+      auto code = static_cast<int32_t>(draw.draw(0, (int64_t(1) << bits) - 1));
+      sum += code;
+      x.value.push_back(static_cast<double>(code - x.zero.back()) *
+                        static_cast<double>(x.scale.back()));
+      if (!planes) {
+        x.codes[static_cast<size_t>(m * padded + j)] =
+            static_cast<uint8_t>(code);
+        continue;
+      }
+      for (int64_t bit = 0; bit < bits; ++bit)
+        x.codes[static_cast<size_t>((bit * shape.m + m) * padded / 8 +
+                                    j / 8)] |=
+            static_cast<uint8_t>(((code >> bit) & 1) << (j % 8));
+    }
+    x.sum.push_back(sum);
+  }
+  return x;
+}
+
+std::string GpuKernelUnderTest::check(GpuShape shape, uint64_t seed) {
+  if (!emulated)
+    return error;
+  Generator draw(spec, shape, seed);
+  Weight w = draw.makeWeight();
+  Input x = makeInput(draw);
+  std::vector<uint16_t> bias, residual;
+  for (int64_t n = 0; n < shape.n; ++n)
+    bias.push_back(draw.half.encode(static_cast<double>(draw.draw(-64, 64))));
+  for (int64_t i = 0; i < shape.m * shape.n; ++i)
+    residual.push_back(
+        draw.half.encode(static_cast<double>(draw.draw(-64, 64))));
+  // Nothing may be read of what was there before, nor be left out.
+  std::vector<uint16_t> out(static_cast<size_t>(shape.m * shape.n), 0x7e01);
+
+  std::vector<const void *> buffers;
+  std::vector<void *> args;
+  auto add = [&](const void *data, size_t bytes, const char *name,
+                 bool readOnly = true) {
+    emulated->addBuffer(data, static_cast<int64_t>(bytes), name, readOnly);
+    buffers.push_back(data);
+  };
+  auto addVector = [&](auto &values, const char *name) {
+    if (!values.empty())
+      add(values.data(), values.size() * sizeof(values[0]), name);
+  };
+  add(out.data(), out.size() * 2, "out", false);
+  addVector(x.floats, "x");
+  addVector(x.codes, "x");
+  addVector(w.codes, "codes");
+  addVector(w.table, "table");
+  addVector(w.scale, "scale");
+  addVector(w.zero, "zero");
+  if (spec.strategy != GpuStrategy::F16) {
+    addVector(w.sum, "weight_sum");
+    addVector(x.scale, "x_scale");
+    addVector(x.zero, "x_zero");
+    addVector(x.sum, "x_sum");
+  }
+  if (spec.bias)
+    addVector(bias, "bias");
+  if (spec.residual)
+    addVector(residual, "residual");
+  for (const void *&buffer : buffers)
+    args.push_back(&buffer);
+  auto m = static_cast<int32_t>(shape.m), n = static_cast<int32_t>(shape.n),
+       k = static_cast<int32_t>(shape.k);
+  args.insert(args.end(), {&m, &n, &k});
+  // Small products in several orders of lanes, which finds races.
+  EmulatorOptions options;
+  if (shape.m * shape.n * shape.k < 1 << 20)
+    options.order = LaneOrder::All;
+  emulated->setRunOptions(options);
+  Dim3 grid, block;
+  grid.x = llvm::divideCeil(shape.n, info.rows);
+  grid.y = llvm::divideCeil(shape.m, info.tokens);
+  block.x = info.threads;
+  llvm::Error failed =
+      emulated->launch(info.name, grid, block, info.sharedBytes, args);
+  for (const void *buffer : buffers)
+    emulated->removeBuffer(buffer);
+  if (failed)
+    return llvm::toString(std::move(failed));
+
+  for (int64_t i = 0; i < shape.m; ++i)
+    for (int64_t j = 0; j < shape.n; ++j) {
+      double sum = 0;
+      for (int64_t l = 0; l < shape.k; ++l)
+        sum += x.value[draw.index(i, l)] * w.value[draw.index(j, l)];
+      // Sums of integers are exact until they become f32.
+      if (spec.strategy != GpuStrategy::F16)
+        sum = static_cast<double>(static_cast<float>(sum));
+      if (spec.bias)
+        sum += draw.half.decode(bias[static_cast<size_t>(j)]);
+      if (spec.activation == GpuActivation::Relu)
+        sum = sum > 0 ? sum : 0;
+      bool exact = spec.activation != GpuActivation::Silu;
+      if (!exact)
+        sum = sum / (1 + std::exp(-sum));
+      auto place = static_cast<size_t>(i * shape.n + j);
+      if (spec.residual)
+        sum += draw.half.decode(residual[place]);
+      uint16_t wanted = draw.half.encode(sum);
+      double got = draw.half.decode(out[place]);
+      double slack = exact ? 0 : std::fabs(sum) * 0x1p-7 + 1e-3;
+      if (exact ? out[place] == wanted : std::fabs(got - sum) <= slack)
+        continue;
+      // Zeros may differ in sign.
+      if (got == 0 && draw.half.decode(wanted) == 0)
+        continue;
+      return info.name + ": out[" + std::to_string(i) + ", " +
+             std::to_string(j) + "] is " + std::to_string(got) +
+             ", but expected " + std::to_string(sum);
+    }
+  return "";
+}

@@ -1,0 +1,190 @@
+//===- GpuSassTest.cpp - Machine code of the GPU kernels ------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// What can be proven without a GPU: ptxas accepts the kernels for every chip,
+// spills no register, calls no routine that emulates an instruction, and spends
+// no more instructions per weight than what is written here.
+//
+//===----------------------------------------------------------------------===//
+
+#include "GpuSass.h"
+#include "GpuProblem.h"
+#include "gtest/gtest.h"
+#include <cstdlib>
+
+using namespace ganq;
+
+namespace {
+
+GpuMatmulSpec gemv(int64_t tokens, GpuStrategy strategy = GpuStrategy::F16) {
+  GpuMatmulSpec spec;
+  spec.tokens = tokens;
+  spec.strategy = strategy;
+  return spec;
+}
+GpuMatmulSpec gemm(int64_t tokens, GpuStrategy strategy = GpuStrategy::F16) {
+  GpuMatmulSpec spec = gemv(tokens, strategy);
+  spec.skeleton = GpuSkeleton::Gemm;
+  return spec;
+}
+
+/// A kernel whose machine code is looked at.
+struct Case {
+  std::string scheme;
+  GpuMatmulSpec spec;
+};
+
+class GpuSass : public ::testing::Test {
+protected:
+  void SetUp() override {
+    if (llvm::Error error =
+            assemblePtx("", cantFail(GpuTarget::get("sm_80"))).takeError()) {
+      std::string message = llvm::toString(std::move(error));
+      if (message.find("found none") != std::string::npos)
+        GTEST_SKIP() << message;
+    }
+  }
+
+  Cubin assemble(const Case &test, llvm::StringRef chip) {
+    GpuTarget target = cantFail(GpuTarget::get(chip));
+    mlir::MLIRContext context;
+    bool bf16 = test.scheme.find("bf16") != std::string::npos;
+    GpuKernelInfo info;
+    auto module = buildKernelModule(
+        context, makeSpec(context, test.scheme, bf16, test.spec), info);
+    if (!module) {
+      ADD_FAILURE() << test.scheme << ": "
+                    << llvm::toString(module.takeError());
+      return {};
+    }
+    EXPECT_LE(info.sharedBytes, target.sharedBytes) << info.name;
+    auto ptx = compileToPtx(
+        *(*module)->getOps<mlir::gpu::GPUModuleOp>().begin(), target);
+    auto cubin = ptx ? assemblePtx(*ptx, target)
+                     : llvm::Expected<Cubin>(ptx.takeError());
+    if (!cubin) {
+      ADD_FAILURE() << info.name << ": " << llvm::toString(cubin.takeError());
+      return {};
+    }
+    EXPECT_EQ(cubin->kernels.size(), 1u);
+    for (const GpuKernelResources &kernel : cubin->kernels) {
+      EXPECT_EQ(kernel.name, info.name);
+      EXPECT_EQ(kernel.spillBytes, 0) << info.name << " on " << chip.str();
+      EXPECT_EQ(kernel.stackBytes, 0) << info.name << " on " << chip.str();
+      if (std::getenv("GANQ_PRINT_SASS"))
+        std::printf("%s %s: %d registers, %d bytes shared, %d threads\n",
+                    info.name.c_str(), chip.str().c_str(),
+                    static_cast<int>(kernel.registers),
+                    static_cast<int>(info.sharedBytes),
+                    static_cast<int>(info.threads));
+    }
+    llvm::StringRef image(cubin->image.data(), cubin->image.size());
+    EXPECT_FALSE(image.contains("__cuda_sm_")) << info.name;
+    return std::move(*cubin);
+  }
+
+  /// Checks arithmetic, and all instructions, per weight in the inner loop.
+  void checkBudget(const Case &test, llvm::StringRef chip, double arithmetic,
+                   double total) {
+    Cubin cubin = assemble(test, chip);
+    if (cubin.image.empty() || !hasDisassembler())
+      return;
+    std::string sass = cantFail(disassemble(cubin));
+    std::optional<InnerLoop> loop = findInnerLoop(sass);
+    ASSERT_TRUE(loop) << test.scheme;
+    // Eight weights of a lane are multiplied with one row of x (gemv) or with
+    // eight of them.
+    int64_t products = test.spec.skeleton == GpuSkeleton::Gemv
+                           ? test.spec.tokens
+                           : test.spec.tokens / 8;
+    auto weights = static_cast<double>(loop->opcodes["HMMA"] * 8 / products);
+    ASSERT_GT(weights, 0) << test.scheme;
+    double each = static_cast<double>(loop->arithmetic) / weights;
+    double all = static_cast<double>(loop->total) / weights;
+    if (std::getenv("GANQ_PRINT_SASS")) {
+      std::printf("%s %s: %.3f arithmetic, %.3f in all:", test.scheme.c_str(),
+                  chip.str().c_str(), each, all);
+      for (const auto &[opcode, count] : loop->opcodes)
+        std::printf(" %s %d", opcode.c_str(), static_cast<int>(count));
+      std::printf("\n");
+    }
+    EXPECT_LE(each, arithmetic) << test.scheme;
+    EXPECT_LE(all, total) << test.scheme;
+  }
+};
+
+TEST_F(GpuSass, GemvBudget) {
+  checkBudget({"#ganq.pot<bits = 2, group = 128, grid = stride2>", gemv(1)},
+              "sm_90a", 1.26, 1.5);
+  checkBudget({"#ganq.pot<bits = 3, group = 128>", gemv(1)}, "sm_90a", 1.88,
+              2.12);
+  checkBudget({"#ganq.uniform<bits = 4>", gemv(1)}, "sm_90a", 1.96, 2.2);
+  checkBudget({"#ganq.uniform<bits = 4, group = 128>", gemv(1)}, "sm_90a", 2.6,
+              2.85);
+  checkBudget({"#ganq.lut<bits = 4>", gemv(1)}, "sm_90a", 1.35, 2.1);
+  checkBudget({"#ganq.lut<bits = 3>", gemv(1)}, "sm_90a", 1.45, 2.2);
+  checkBudget({"#ganq.lut<bits = 2>", gemv(1)}, "sm_90a", 1.22, 1.95);
+}
+
+/// One kernel of each kind for the oldest and the newest chip.
+TEST_F(GpuSass, Assembles) {
+  const Case kCases[] = {
+      {"#ganq.lut<bits = 4>", gemv(8)},
+      {"#ganq.lut<bits = 4, entry = bf16>", gemm(64)},
+      {"#ganq.uniform<bits = 3, group = 32, scale = bf16>", gemm(16)},
+      {"#ganq.pot<bits = 3, group = 64>", gemv(4)},
+      {"#ganq.uniform<bits = 5, activation = 8>", gemm(64, GpuStrategy::Int8)},
+      {"#ganq.uniform<bits = 7, activation = 8>", gemv(8, GpuStrategy::Dp4a)},
+  };
+  for (const Case &test : kCases)
+    for (const char *chip : {"sm_80", "sm_120"})
+      assemble(test, chip);
+  assemble(
+      {"#ganq.uniform<bits = 8, activation = 8>", gemm(16, GpuStrategy::Btc)},
+      "sm_90");
+}
+
+/// All kernels for all chips.
+TEST_F(GpuSass, FullAssembles) {
+  std::vector<Case> cases;
+  auto addFloats = [&](const std::string &scheme) {
+    for (int64_t tokens : {1, 2, 4, 8})
+      cases.push_back({scheme, gemv(tokens)});
+    for (int64_t tokens : {16, 64})
+      cases.push_back({scheme, gemm(tokens)});
+  };
+  for (int bits : {2, 3, 4})
+    for (const char *type : {"f16", "bf16"}) {
+      std::string head = "<bits = " + std::to_string(bits);
+      std::string scale = std::string(", scale = ") + type + ">";
+      addFloats("#ganq.lut" + head + ", entry = " + type + ">");
+      for (const char *group : {"", ", group = 32", ", group = 128"}) {
+        addFloats("#ganq.uniform" + head + group + scale);
+        addFloats("#ganq.pot" + head + group + scale);
+      }
+    }
+  for (const char *type : {"f16", "bf16"})
+    addFloats(std::string("#ganq.pot<bits = 2, group = 128, grid = stride2, "
+                          "scale = ") +
+              type + ">");
+  for (int bits = 1; bits <= 8; ++bits) {
+    std::string scheme =
+        "#ganq.uniform<bits = " + std::to_string(bits) + ", activation = ";
+    for (int64_t tokens : {1, 2, 4, 8})
+      cases.push_back({scheme + "8>", gemv(tokens, GpuStrategy::Dp4a)});
+    for (int64_t tokens : {16, 64})
+      cases.push_back({scheme + "8>", gemm(tokens, GpuStrategy::Int8)});
+    for (int q = 1; q <= 8; ++q)
+      cases.push_back(
+          {scheme + std::to_string(q) + ">", gemm(16, GpuStrategy::Btc)});
+  }
+  for (const Case &test : cases)
+    for (const GpuTarget &target : GpuTarget::getAll())
+      if (target.isNative(test.spec.strategy))
+        assemble(test, target.chip);
+}
+
+} // namespace
