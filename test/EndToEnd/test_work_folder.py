@@ -3,10 +3,8 @@
 import json
 
 import numpy as np
-import onnx
 import pytest
 from conftest import data_file, run_tool
-from onnx import TensorProto, helper
 
 SORTING = "models/nanosort_gpt2.opset17.onnx"
 SORTING_STEPS = "models/nanosort_gpt2.opset17.past.onnx"
@@ -58,38 +56,3 @@ def test_trials_of_a_budget_are_kept(tmp_path, sorting_rows):
     second = run_tool(*command)
     assert "17 trials of an earlier run" in second.stderr and "1 trials on" in second.stderr
     assert json.loads(first.stdout)["budget"] == json.loads(second.stdout)["budget"]
-
-
-def with_mask(source, path):
-    """The same model with a mask of its tokens and their positions as inputs."""
-    model = onnx.load(source)
-    for node in model.graph.node:
-        node.input[:] = ["masked" if name == "input_ids" else name for name in node.input]
-    for name in ("attention_mask", "position_ids"):
-        dims = ["batch", "seq"]
-        model.graph.input.insert(0, helper.make_tensor_value_info(name, TensorProto.INT64, dims))
-    one = helper.make_tensor("one", TensorProto.INT64, [], [100])
-    model.graph.initializer.append(one)
-    nodes = [
-        helper.make_node("Mul", ["input_ids", "attention_mask"], ["kept"]),
-        helper.make_node("Div", ["position_ids", "one"], ["none"]),
-        helper.make_node("Add", ["kept", "none"], ["masked"]),
-    ]
-    for node in reversed(nodes):
-        model.graph.node.insert(0, node)
-    onnx.save(model, path)
-
-
-@pytest.mark.parametrize("mode", ["sequential", "one-shot"])
-def test_masks_and_positions_are_bound(mode, tmp_path, sorting_rows):
-    """A model with more inputs gets the same weights."""
-    plain, masked = data_file(SORTING), tmp_path / "masked.onnx"
-    with_mask(plain, masked)
-    errors = []
-    for model in (plain, masked):
-        result = run_tool(
-            *("ganq-compile", model, "-o", tmp_path / "m.ganq", "--scheme=lut", "--bits=3", "--json"),
-            *(f"--calibration={sorting_rows}", f"--calibration-mode={mode}"),
-        )
-        errors.append([weight["relative_error"] for weight in json.loads(result.stdout)["weights"]])
-    assert errors[0] == pytest.approx(errors[1], rel=0.02)
