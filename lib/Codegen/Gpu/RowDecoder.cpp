@@ -185,6 +185,10 @@ public:
         mantissa(type.isF16() ? 10 : 7) {}
 
   void beginRow(const GpuOperands &operands, Value row) override {
+    // One LOP3 does `and` and `or`, but takes one constant only. ptxas would
+    // write two with a constant each if it knew that no M is negative.
+    magic = k.add(k.i(k.pairOf(static_cast<double>(1 << mantissa), type)),
+                  k.shr(operands.m, 31));
     if (group == 0)
       setZeros({k.load(type, k.at(operands.zero, k.shl(row, 1)), 2, true)});
   }
@@ -225,7 +229,6 @@ public:
       }
     }
     double unit = 1.0 / static_cast<double>(int64_t(1) << position);
-    Value magic = k.i(k.pairOf(static_cast<double>(1 << mantissa), type));
     int64_t number = group ? c * 8 / std::min<int64_t>(group, 128) : 0;
     Value weight = k.fmaPairs(k.bitOr(codes, magic), k.i(k.pairOf(unit, type)),
                               offset(number, position), type);
@@ -257,6 +260,7 @@ private:
   }
 
   int64_t group, mantissa;
+  Value magic;
   Values scales, zeros;
   llvm::DenseMap<std::pair<int64_t, int64_t>, Value> offsets;
 };
