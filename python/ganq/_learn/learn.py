@@ -300,6 +300,7 @@ class BlockLearner:
                 attention = average_maps(attention) if config.attention else []
                 room -= sum(4 * map.numel() for map in attention)
                 self.maps.append([map.to(x.device) for map in attention] if room >= 0 else None)
+        runner.constants.clear()  # the weights of the products
 
     def functions(self, sites):
         return Quantizer(self.block.products, sites, self.config).functions()

@@ -11,9 +11,12 @@ from .learn import MAX_CONSTANTS, MAX_MAPS, BlockLearner, Runner
 # Values of the stream that are kept of each row: before a block in both models, and what it is to give.
 _STREAMS = 4
 # What is alive at once beyond what is saved for the gradients.
-_SLACK = 1.25
-# PyTorch, onnx and the program itself.
-_BASE = 400 << 20
+_SLACK = 1.5
+# Bytes for each learned number: itself, its gradient, AdamW's two moments, what the backward pass and an
+# update make on their way, copies as it is written.
+_PARAMETER = 48
+# Parts of the libraries that are loaded as learning begins.
+_BASE = 256 << 20
 
 
 def _learning_bytes(learner):
@@ -30,13 +33,12 @@ def _learning_bytes(learner):
     with torch.autograd.graph.saved_tensors_hooks(save, lambda x: x):
         learner.loss(0, learner.functions(sites))
     parameters = {id(p): p.numel() for group in learner.parameters(sites) for p in group}
-    # Parameters, their gradients and AdamW's two moments; the weights count among what is saved.
     weights = sum(weight.numel() for weight in learner.weights.values())
-    return 4 * weights + 16 * sum(parameters.values()) + int(_SLACK * sum(storages.values()))
+    return 4 * weights + _PARAMETER * sum(parameters.values()) + int(_SLACK * sum(storages.values()))
 
 
 def make_plan(graph, tokens, blocks, config, device):
-    """{"memory": bytes of the machine's memory, "device": of another device's, "disk": of the disk's}."""
+    """What a run takes more than it has: bytes of "memory", of another "device"'s memory and of the "disk"."""
     rows, length = tokens.shape
     batch = min(config.batch, rows)
     runner = Runner(graph, tokens[:batch], batch, torch.device("meta"))
