@@ -10,9 +10,14 @@
 #include "ganq/Codegen/Passes.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+#include "mlir/Interfaces/ViewLikeInterface.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MathExtras.h"
+#include <limits>
 
 namespace ganq {
 #define GEN_PASS_DEF_LOWERKERNELS
@@ -77,6 +82,52 @@ private:
   };
   llvm::MapVector<StringAttr, Kernel> kernels;
   SmallVector<DictionaryAttr> products;
+};
+
+/// The bytes of a buffer that a view of it may touch.
+struct Extent {
+  Value root;
+  int64_t begin = 0, end = std::numeric_limits<int64_t>::max();
+
+  static Extent of(Value value) {
+    Extent extent;
+    while (auto view = value.getDefiningOp<ViewLikeOpInterface>()) {
+      value = view.getViewSource();
+      // Where the planned arena has a buffer.
+      auto bytes = dyn_cast<memref::ViewOp>(*view);
+      if (!bytes || value.getDefiningOp<ViewLikeOpInterface>())
+        continue;
+      MemRefType type = bytes.getType();
+      auto shift = getConstantIntValue(bytes.getByteShift());
+      if (!shift || !type.hasStaticShape() ||
+          !type.getElementType().isIntOrFloat())
+        continue;
+      extent.begin = *shift;
+      extent.end =
+          *shift + type.getNumElements() *
+                       llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+    }
+    extent.root = value;
+    return extent;
+  }
+
+  bool overlapsAny(ArrayRef<Extent> others) const {
+    return llvm::any_of(others, [&](const Extent &other) {
+      if (root != other.root)
+        return !isWhole(root) || !isWhole(other.root);
+      return begin < other.end && other.begin < end;
+    });
+  }
+
+private:
+  /// Whether a value is all of a buffer, which other such values are not part
+  /// of.
+  static bool isWhole(Value root) {
+    if (auto argument = dyn_cast<BlockArgument>(root))
+      return isa<FunctionOpInterface>(argument.getOwner()->getParentOp());
+    return isa<ParameterOp, memref::GetGlobalOp, memref::AllocOp,
+               memref::AllocaOp>(root.getDefiningOp());
+  }
 };
 
 struct LowerKernelsPass : ganq::impl::LowerKernelsBase<LowerKernelsPass> {
@@ -145,22 +196,29 @@ private:
         .Case([&](AttentionOp op) { lowerAttention(builder, library, op); });
   }
 
-  /// How many of `ops`, from the first on, are products of the same x with
-  /// nothing between them that touches memory.
+  /// How many of `ops`, from the first on, are products of the same x that may
+  /// run at the same time: none touches what another one writes, nor does
+  /// anything between them touch memory.
   static size_t groupSize(ArrayRef<Operation *> ops) {
-    SmallVector<Value> outs;
+    SmallVector<Extent> read, written;
     size_t size = 0;
     for (Operation *previous = nullptr; size < ops.size(); ++size) {
       Operation *op = ops[size];
       if (!isa<MatmulOp, PackedMatmulOp>(op))
         break;
-      Value out = op->getOperands().back();
-      if (llvm::is_contained(outs, out) || out == op->getOperand(0))
-        break;
       if (previous && (op->getOperand(0) != previous->getOperand(0) ||
                        !isBehind(op, previous)))
         break;
-      outs.push_back(out);
+      bool clashes = false;
+      for (Value input : op->getOperands().drop_back()) {
+        Extent extent = Extent::of(input);
+        clashes |= extent.overlapsAny(written);
+        read.push_back(extent);
+      }
+      Extent out = Extent::of(op->getOperands().back());
+      if (clashes || out.overlapsAny(written) || out.overlapsAny(read))
+        break;
+      written.push_back(out);
       previous = op;
     }
     return std::max<size_t>(size, 1);

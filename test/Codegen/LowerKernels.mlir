@@ -82,6 +82,60 @@ func.func @inPlace(%x: memref<1x256xf32>, %q: memref<1x256xf32>, %w: memref<256x
   return
 }
 
+// So does one that reads what the other writes,
+// CHECK-LABEL: func.func @readsOut(
+// CHECK:         ganq.dispatch @kernel_matmul
+// CHECK:         ganq.dispatch @kernel_matmul
+func.func @readsOut(%x: memref<256x256xf32>, %w: memref<256x256xf32>, %q: memref<256x256xf32>,
+                    %r: memref<256x256xf32>) {
+  ganq.matmul %x, %w out(%q : memref<256x256xf32>) : memref<256x256xf32>, memref<256x256xf32>
+  ganq.matmul %x, %q out(%r : memref<256x256xf32>) : memref<256x256xf32>, memref<256x256xf32>
+  return
+}
+
+// or writes what the other reads,
+// CHECK-LABEL: func.func @writesInput(
+// CHECK:         ganq.dispatch @kernel_matmul
+// CHECK:         ganq.dispatch @kernel_matmul
+func.func @writesInput(%x: memref<256x256xf32>, %w: memref<256x256xf32>, %u: memref<256x256xf32>,
+                       %q: memref<256x256xf32>) {
+  ganq.matmul %x, %w out(%q : memref<256x256xf32>) : memref<256x256xf32>, memref<256x256xf32>
+  ganq.matmul %x, %u out(%w : memref<256x256xf32>) : memref<256x256xf32>, memref<256x256xf32>
+  return
+}
+
+// also by another view of the buffer.
+// CHECK-LABEL: func.func @views(
+// CHECK:         ganq.dispatch @kernel_matmul
+// CHECK:         ganq.dispatch @kernel_matmul
+func.func @views(%x: memref<256x256xf32>, %w: memref<256x256xf32>, %q: memref<1x256x256xf32>) {
+  %a = memref.collapse_shape %q [[0, 1], [2]] : memref<1x256x256xf32> into memref<256x256xf32>
+  %b = memref.collapse_shape %q [[0, 1], [2]] : memref<1x256x256xf32> into memref<256x256xf32>
+  ganq.matmul %x, %w out(%a : memref<256x256xf32>) : memref<256x256xf32>, memref<256x256xf32>
+  ganq.matmul %x, %w out(%b : memref<256x256xf32>) : memref<256x256xf32>, memref<256x256xf32>
+  return
+}
+
+// In an arena, places tell; the third overlaps the second.
+// CHECK-LABEL: func.func @arena(
+// CHECK:         ganq.dispatch @kernel_group
+// CHECK:         ganq.dispatch @kernel_matmul
+// CHECK-NOT:     ganq.dispatch
+// CHECK:         return
+func.func @arena(%arena: memref<?xi8>, %w: memref<256x256xf32>) {
+  %c0 = arith.constant 0 : index
+  %c1024 = arith.constant 1024 : index
+  %c2048 = arith.constant 2048 : index
+  %c2560 = arith.constant 2560 : index
+  %x = memref.view %arena[%c0][] : memref<?xi8> to memref<1x256xf32>
+  %a = memref.view %arena[%c1024][] : memref<?xi8> to memref<1x256xf32>
+  %b = memref.view %arena[%c2048][] : memref<?xi8> to memref<1x256xf32>
+  %c = memref.view %arena[%c2560][] : memref<?xi8> to memref<1x256xf32>
+  ganq.matmul %x, %w out(%a : memref<1x256xf32>) : memref<1x256xf32>, memref<256x256xf32>
+  ganq.matmul %x, %w out(%b : memref<1x256xf32>) : memref<1x256xf32>, memref<256x256xf32>
+  ganq.matmul %x, %w out(%c : memref<1x256xf32>) : memref<1x256xf32>, memref<256x256xf32>
+  return
+}
 
 // Bytes of four rows widen to indices; a table of 16 is looked up with the high
 // bits left in place.
