@@ -101,9 +101,18 @@ def test_compile_leaves_the_choice_to_budget_and_rules(home, tmp_path):
     ganq.compile("m.onnx", output, rules="rules.yaml", calibration=tokens)
     assert output.read_text().split()[3:] == ["--rules=rules.yaml", f"--calibration={tokens}"]
     ganq.compile("m.onnx", output, scheme="none", rules="rules.yaml", calibration=tokens)
-    assert output.read_text().split()[3:] == ["--scheme=none", "--rules=rules.yaml", f"--calibration={tokens}"]
+    assert output.read_text().split()[3:] == [
+        "--scheme=none",
+        "--rules=rules.yaml",
+        f"--calibration={tokens}",
+    ]
     ganq.compile("m.onnx", output, scheme="pot", group=64, budget=3, calibration=tokens)
-    assert output.read_text().split()[3:] == ["--scheme=pot", "--group=64", "--budget=3", f"--calibration={tokens}"]
+    assert output.read_text().split()[3:] == [
+        "--scheme=pot",
+        "--group=64",
+        "--budget=3",
+        f"--calibration={tokens}",
+    ]
 
 
 def test_compile_raises_with_the_compilers_message(home, tmp_path):
