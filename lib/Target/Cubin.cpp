@@ -11,9 +11,13 @@
 #include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/ADT/ScopeExit.h"
+#include "llvm/IR/DiagnosticInfo.h"
+#include "llvm/IR/DiagnosticPrinter.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/CrashRecoveryContext.h"
+#include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
@@ -22,6 +26,8 @@
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/Target/TargetOptions.h"
+#include <algorithm>
+#include <mutex>
 
 using namespace mlir;
 using namespace ganq;
@@ -72,6 +78,84 @@ static void simplify(llvm::Module &module, llvm::TargetMachine &machine) {
   passes.run(module, modules);
 }
 
+namespace {
+/// Collects what LLVM would print before it ends the process.
+struct ErrorCollector : llvm::DiagnosticHandler {
+  explicit ErrorCollector(std::string &errors) : errors(errors) {}
+  bool handleDiagnostics(const llvm::DiagnosticInfo &info) override {
+    if (info.getSeverity() != llvm::DS_Error)
+      return true;
+    llvm::raw_string_ostream stream(errors);
+    llvm::DiagnosticPrinterRawOStream printer(stream);
+    stream << (errors.empty() ? "" : "; ");
+    info.print(printer);
+    return true;
+  }
+  std::string &errors;
+};
+
+/// From LLVM IR to PTX. What instruction selection does not know is a fatal
+/// error in LLVM; here it becomes an error, and what the abandoned passes may
+/// still refer to is never freed.
+struct CodeGeneration {
+  std::unique_ptr<llvm::LLVMContext> context =
+      std::make_unique<llvm::LLVMContext>();
+  std::unique_ptr<llvm::TargetMachine> machine;
+  std::unique_ptr<llvm::Module> code;
+  llvm::SmallString<0> ptx;
+  std::string errors;
+
+  Error run() {
+    context->setDiagnosticHandler(std::make_unique<ErrorCollector>(errors));
+    // One at a time: the handler of fatal errors is the process's.
+    static std::mutex mutex;
+    std::lock_guard<std::mutex> lock(mutex);
+    llvm::CrashRecoveryContext::Enable();
+    bool finished;
+    {
+      llvm::ScopedFatalErrorHandler handler(
+          [](void *self, const char *reason, bool) {
+            std::string &errors = static_cast<CodeGeneration *>(self)->errors;
+            if (errors.empty())
+              errors = reason;
+            llvm::CrashRecoveryContext::GetCurrent()->HandleExit(1);
+          },
+          this);
+      llvm::CrashRecoveryContext recovery;
+      finished = recovery.RunSafely([this] { emit(); });
+    }
+    llvm::CrashRecoveryContext::Disable();
+    if (!finished) {
+      (void)code.release();
+      (void)machine.release();
+      (void)context.release();
+      if (errors.empty())
+        errors = "a crash of LLVM";
+    }
+    if (errors.empty())
+      return Error::success();
+    std::replace(errors.begin(), errors.end(), '\n', ' ');
+    return createStringError(errors);
+  }
+
+private:
+  void emit() {
+    code->setTargetTriple(llvm::Triple(kTriple));
+    code->setDataLayout(machine->createDataLayout());
+    simplify(*code, *machine);
+    // On the heap, for what may be abandoned.
+    auto passes = std::make_unique<llvm::legacy::PassManager>();
+    auto stream = std::make_unique<llvm::raw_svector_ostream>(ptx);
+    if (machine->addPassesToEmitFile(*passes, *stream, nullptr,
+                                     llvm::CodeGenFileType::AssemblyFile)) {
+      errors = "no way to write PTX";
+      return;
+    }
+    passes->run(*code);
+  }
+};
+} // namespace
+
 Expected<std::string> ganq::compileToPtx(gpu::GPUModuleOp module,
                                          const GpuTarget &target) {
   auto machine = createMachine(target);
@@ -82,24 +166,18 @@ Expected<std::string> ganq::compileToPtx(gpu::GPUModuleOp module,
   registerGPUDialectTranslation(context);
   registerLLVMDialectTranslation(context);
   registerNVVMDialectTranslation(context);
-  llvm::LLVMContext llvmContext;
-  std::unique_ptr<llvm::Module> code =
-      translateModuleToLLVMIR(module, llvmContext, module.getName());
-  if (!code)
+  CodeGeneration generation;
+  generation.machine = std::move(*machine);
+  generation.code =
+      translateModuleToLLVMIR(module, *generation.context, module.getName());
+  if (!generation.code)
     return createStringError("expected a gpu.module of LLVM and nvvm "
                              "operations; run ganq-gpu-to-nvvm");
-  code->setTargetTriple(llvm::Triple(kTriple));
-  code->setDataLayout((*machine)->createDataLayout());
-  simplify(*code, **machine);
-
-  llvm::SmallString<0> ptx;
-  llvm::raw_svector_ostream stream(ptx);
-  llvm::legacy::PassManager passes;
-  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr,
-                                      llvm::CodeGenFileType::AssemblyFile))
-    return createStringError("expected LLVM to write PTX, but it cannot");
-  passes.run(*code);
-  return std::string(ptx);
+  if (Error error = generation.run())
+    return createStringError("expected operations that LLVM can compile for " +
+                             target.chip +
+                             ", but got: " + llvm::toString(std::move(error)));
+  return std::string(generation.ptx);
 }
 
 static Expected<std::string> findPtxas(llvm::StringRef toolkit) {
