@@ -198,7 +198,7 @@ protected:
 private:
   /// Bytes between what is read and what is prefetched. Hardware stops at the
   /// end of a page, which is often the end of a row tile as well.
-  static constexpr int64_t kAhead = 2048;
+  static constexpr int64_t kAhead = 8192;
   /// Vectors of bytes that hold a granule of 3-bit codes, one in each nibble.
   static constexpr int64_t kNibbleUnits = 4;
   /// Of the stack, for wider rows than any model has.

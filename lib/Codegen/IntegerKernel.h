@@ -195,7 +195,7 @@ private:
   void multiply(Value first, Value place, int64_t count, Value index,
                 Value part, int64_t size);
 
-  /// The same for up to 32 rows in tile registers.
+  /// The same for up to getTiledRows() rows in tile registers.
   void multiplyTiles(Value first, Value place, int64_t count, Value index,
                      Value part, int64_t size);
 
@@ -211,7 +211,7 @@ private:
   /// Columns of a step, at least, where groups allow.
   static constexpr int64_t kLeastStep = 128;
   /// Bytes between what is read and what is prefetched, as for other products.
-  static constexpr int64_t kAhead = 2048;
+  static constexpr int64_t kAhead = 6144;
   /// Columns that one product of tile registers takes.
   static constexpr int64_t kTiledColumns = 64;
   /// Columns of 16 rows whose bytes leave room in the first cache.
@@ -232,7 +232,7 @@ private:
   int64_t step;   ///< Columns that are emitted at once.
   Value sums;     ///< [rows, tiles or 1, 16]
   Value decoded;  ///< [columns / 4, 16]
-  Value tileSums; ///< [32, 16]: those of a group, from tile registers.
+  Value tileSums; ///< [getTiledRows(), 16]: those of a group.
   Value groups;   ///< [groups, scale zero sum, 16]
   Value block, column, storeMask, padMask;
   Value bias, scale, zero, sum; ///< For 16 rows of W.

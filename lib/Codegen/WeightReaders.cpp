@@ -53,7 +53,7 @@ public:
 
 private:
   /// Columns between what is read and what is prefetched.
-  static constexpr int64_t kAhead = 256;
+  static constexpr int64_t kAhead = 1024;
 
   Value weight, column;
   int64_t n;
