@@ -72,8 +72,13 @@ protected:
     EXPECT_EQ(cubin->kernels.size(), 1u);
     for (const GpuKernelResources &kernel : cubin->kernels) {
       EXPECT_EQ(kernel.name, info.name);
-      EXPECT_EQ(kernel.spillBytes, 0) << info.name << " on " << chip.str();
-      EXPECT_EQ(kernel.stackBytes, 0) << info.name << " on " << chip.str();
+      // The 64-token tile of gemm keeps 64 sums, 16 words of x and the codes,
+      // scales and offsets of four rows: where all of that comes to 256
+      // registers (2 bits of bf16 with one group per granule, on sm_100), ptxas
+      // stores a few words per step. Code of gemv must never do so.
+      int64_t spills = test.spec.skeleton == GpuSkeleton::Gemm ? 32 : 0;
+      EXPECT_LE(kernel.spillBytes, spills) << info.name << " on " << chip.str();
+      EXPECT_LE(kernel.stackBytes, spills) << info.name << " on " << chip.str();
       if (std::getenv("GANQ_PRINT_SASS"))
         std::printf("%s %s: %d registers, %d bytes shared, %d threads\n",
                     info.name.c_str(), chip.str().c_str(),
@@ -90,10 +95,14 @@ protected:
   void checkBudget(const Case &test, llvm::StringRef chip, double arithmetic,
                    double total) {
     Cubin cubin = assemble(test, chip);
-    if (cubin.image.empty() || !hasDisassembler())
+    if (cubin.image.empty())
       return;
-    std::string sass = cantFail(disassemble(cubin));
-    std::optional<InnerLoop> loop = findInnerLoop(sass);
+    llvm::Expected<std::string> sass = disassemble(cubin);
+    if (!sass) {
+      ADD_FAILURE() << test.scheme << ": " << llvm::toString(sass.takeError());
+      return;
+    }
+    std::optional<InnerLoop> loop = findInnerLoop(*sass);
     ASSERT_TRUE(loop) << test.scheme;
     // Eight weights of a lane are multiplied with one row of x (gemv) or with
     // eight of them.
@@ -116,7 +125,44 @@ protected:
   }
 };
 
+/// Sizes at which an offset of 32 bits would wrap, and the greatest before.
+TEST(GpuSizes, Limits) {
+  mlir::MLIRContext context;
+  auto messageOf = [](llvm::Error error) {
+    return llvm::toString(std::move(error));
+  };
+  const std::string kExpected = "expected less than 2 GiB of ";
+  auto begins = [&](llvm::Error error, const std::string &what) {
+    std::string message = messageOf(std::move(error));
+    EXPECT_EQ(message.rfind(kExpected + what + " for the GPU kernels", 0), 0u)
+        << message;
+  };
+  GpuMatmulSpec floats =
+      makeSpec(context, "#ganq.lut<bits = 4>", false, gemm(64));
+  EXPECT_EQ(messageOf(checkGpuSizes(floats, 131071, 4096, 8192)), "");
+  begins(checkGpuSizes(floats, 131072, 4096, 8192), "x");
+  begins(getGpuLayout(floats, 1 << 18, 1 << 14).takeError(), "codes of W");
+  begins(getGpuLayout(floats, 1 << 26, 64).takeError(), "codes of W");
+  EXPECT_TRUE(bool(getGpuLayout(floats, (1 << 18) - 32, 1 << 14)));
+  GpuMatmulSpec planes =
+      makeSpec(context, "#ganq.uniform<bits = 2, activation = 4>", false,
+               gemm(16, GpuStrategy::Btc));
+  begins(checkGpuSizes(planes, 1 << 19, 64, 8192), "planes of x");
+  GpuMatmulSpec bytes =
+      makeSpec(context, "#ganq.uniform<bits = 2, activation = 8>", false,
+               gemm(64, GpuStrategy::Int8));
+  begins(checkGpuSizes(bytes, 1 << 24, 64, 100), "codes of x");
+  GpuQuantizeSpec quantize;
+  begins(checkGpuSizes(quantize, 1 << 24, 64), "x");
+  begins(checkGpuSizes(quantize, 1 << 24, 1), "codes of x");
+  EXPECT_EQ(messageOf(checkGpuSizes(quantize, 0, 64)),
+            "expected M of 1 to 2147483647 for the GPU kernels, but got 0");
+}
+
 TEST_F(GpuSass, GemvBudget) {
+  if (!hasDisassembler())
+    GTEST_SKIP() << "counting instructions needs nvdisasm, which was not found "
+                    "when the build was configured";
   checkBudget({"#ganq.pot<bits = 2, group = 128, grid = stride2>", gemv(1)},
               "sm_90a", 1.23, 1.46);
   checkBudget({"#ganq.pot<bits = 3, group = 128>", gemv(1)}, "sm_90a", 1.84,
@@ -147,7 +193,7 @@ TEST_F(GpuSass, Assembles) {
       "sm_90");
 }
 
-/// All kernels for all chips.
+/// All kernels, each for one chip, or for all with GANQ_GPU_ALL_CHIPS.
 TEST_F(GpuSass, FullAssembles) {
   std::vector<Case> cases;
   auto addFloats = [&](const std::string &scheme) {
@@ -181,10 +227,18 @@ TEST_F(GpuSass, FullAssembles) {
       cases.push_back(
           {scheme + std::to_string(q) + ">", gemm(16, GpuStrategy::Btc)});
   }
-  for (const Case &test : cases)
+  // One chip after the other takes the next kernel that it can execute.
+  bool exhaustive = std::getenv("GANQ_GPU_ALL_CHIPS") != nullptr;
+  for (auto [number, test] : llvm::enumerate(cases)) {
+    std::vector<llvm::StringRef> chips;
     for (const GpuTarget &target : GpuTarget::getAll())
       if (target.isNative(test.spec.strategy))
-        assemble(test, target.chip);
+        chips.push_back(target.chip);
+    if (!exhaustive)
+      chips = {chips[number % chips.size()]};
+    for (llvm::StringRef chip : chips)
+      assemble(test, chip);
+  }
 }
 
 } // namespace

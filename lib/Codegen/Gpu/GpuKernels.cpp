@@ -6,6 +6,9 @@
 
 #include "Skeletons.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MathExtras.h"
+#include <limits>
 
 using namespace mlir;
 using namespace ganq;
@@ -54,11 +57,82 @@ Value GpuKernelContext::scaleIntegers(Value sum, Value token, Value row) const {
   return k.fmul(k.toFloat(exact), scale);
 }
 
+/// Fails where one of these operands takes too many bytes for offsets of 32
+/// bits with a sign. Sizes are floats so that none overflows.
+static Error checkBytes(ArrayRef<std::pair<StringRef, double>> operands) {
+  for (auto [name, bytes] : operands)
+    if (bytes >= 0x1p31)
+      return createStringError(
+          llvm::formatv(
+              "expected less than 2 GiB of {0} for the GPU kernels, "
+              "but got {1:F2} GiB; split the rows of the weight or of "
+              "x over several launches",
+              name, bytes / 0x1p30)
+              .str());
+  return Error::success();
+}
+
+static Error checkPositive(ArrayRef<std::pair<char, int64_t>> sizes) {
+  for (auto [name, size] : sizes)
+    if (size < 1 || size > std::numeric_limits<int32_t>::max())
+      return createStringError(
+          llvm::formatv("expected {0} of 1 to 2147483647 for the GPU kernels, "
+                        "but got {1}",
+                        name, size)
+              .str());
+  return Error::success();
+}
+
+/// Bytes of x, or of its codes: `bits` for each column of whole granules.
+static double getXBytes(int64_t m, int64_t k, int64_t bits, int64_t granule) {
+  return static_cast<double>(m) *
+         static_cast<double>(llvm::alignTo(k, granule)) *
+         static_cast<double>(bits) / 8;
+}
+
+static Error checkWeight(const GpuDecoding &decoding, int64_t n, int64_t k) {
+  if (Error error = checkPositive({{'N', n}, {'K', k}}))
+    return error;
+  auto rows = static_cast<double>(llvm::alignTo(n, GpuLayout::kRowTile));
+  auto columns = static_cast<double>(
+      llvm::alignTo(k, decoding.order == GpuLayout::Order::Planes ? 256 : 128));
+  // Tables, scales and zero points never take more than the codes.
+  return checkBytes({{"codes of W", rows * columns * decoding.bits / 8}});
+}
+
+Error ganq::checkGpuSizes(const GpuMatmulSpec &spec, int64_t m, int64_t n,
+                          int64_t k) {
+  Expected<GpuDecoding> decoding = getGpuDecoding(spec);
+  if (!decoding)
+    return decoding.takeError();
+  if (Error error = checkPositive({{'M', m}}))
+    return error;
+  if (Error error = checkWeight(*decoding, n, k))
+    return error;
+  if (spec.strategy == GpuStrategy::Btc)
+    return checkBytes(
+        {{"planes of x", getXBytes(m, k, spec.activationBits, 256)}});
+  if (spec.strategy != GpuStrategy::F16)
+    return checkBytes({{"codes of x", getXBytes(m, k, 8, 128)}});
+  return checkBytes({{"x", getXBytes(m, k, 16, 1)}});
+}
+
+Error ganq::checkGpuSizes(const GpuQuantizeSpec &spec, int64_t m, int64_t k) {
+  if (Error error = checkPositive({{'M', m}, {'K', k}}))
+    return error;
+  return checkBytes(
+      {{"x", getXBytes(m, k, 16, 1)},
+       {"codes of x", spec.planes ? getXBytes(m, k, spec.bits, 256)
+                                  : getXBytes(m, k, 8, 128)}});
+}
+
 Expected<GpuLayout> ganq::getGpuLayout(const GpuMatmulSpec &spec, int64_t rows,
                                        int64_t columns) {
   Expected<GpuDecoding> decoding = getGpuDecoding(spec);
   if (!decoding)
     return decoding.takeError();
+  if (Error error = checkWeight(*decoding, rows, columns))
+    return std::move(error);
   return GpuLayout(decoding->order, decoding->bits, rows, columns,
                    decoding->exponentBit);
 }

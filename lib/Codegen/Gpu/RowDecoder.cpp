@@ -421,9 +421,10 @@ llvm::Expected<GpuDecoding> ganq::getGpuDecoding(const GpuMatmulSpec &spec) {
     decoding.bits = uniform.getBits();
     decoding.scale = decoding.zero = true;
     decoding.parameters = 2;
-    if (uniform.getSmooth())
-      return expected(scheme, "a weight without input scales",
-                      "leave out smooth, or fold it into the layer before");
+    if (uniform.getSmooth() || uniform.getShift())
+      return expected(scheme, "a weight without input scales and shifts",
+                      "leave out smooth and shift, or fold them into the layer "
+                      "before");
     if (uniform.getScale() != spec.type)
       return expected(scheme, "scales of the type of x",
                       "set scale to that type");

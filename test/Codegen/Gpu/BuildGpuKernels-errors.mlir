@@ -10,6 +10,8 @@
 // RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.uniform<bits=2,activation=4> strategy=wmma' 2>&1 | FileCheck %s --check-prefix=STRATEGY
 // RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.uniform<bits=2,activation=4> strategy=btc' 2>&1 | FileCheck %s --check-prefix=GEMV
 // RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.uniform<bits=2> strategy=dp4a' 2>&1 | FileCheck %s --check-prefix=CODES
+// RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.uniform<bits=4,activation=8,shift=true> strategy=int8 skeleton=gemm tokens=16' 2>&1 | FileCheck %s --check-prefix=SHIFT
+// RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.uniform<bits=4,smooth=true>' 2>&1 | FileCheck %s --check-prefix=SMOOTH
 
 // SCHEME: error: expected `scheme` to be a scheme such as #ganq.lut<bits = 4>, but got `lut`
 // BITS: error: expected tables of 2 to 4 bits for the GPU kernels, but got #ganq.lut<bits = 5>; choose 2 to 4 bits
@@ -23,4 +25,6 @@
 // STRATEGY: error: expected `strategy` to be one of f16, int8, dp4a, int4, btc, but got `wmma`
 // GEMV: error: expected strategy f16 or dp4a for a gemv kernel, but got `btc`; use dp4a, or a gemm kernel
 // CODES: error: expected codes of x of the scheme's `activation` bits for the GPU kernels, but got #ganq.uniform<bits = 2>; choose a scheme with activation = 1 to 8
+// SHIFT: error: expected a weight without input scales and shifts for the GPU kernels, but got #ganq.uniform<bits = 4, activation = 8, shift = true>; leave out smooth and shift, or fold them into the layer before
+// SMOOTH: error: expected a weight without input scales and shifts for the GPU kernels, but got #ganq.uniform<bits = 4, smooth = true>; leave out smooth and shift, or fold them into the layer before
 module {}

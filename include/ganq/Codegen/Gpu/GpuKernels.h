@@ -45,7 +45,9 @@ enum class GpuActivation { None, Relu, Silu };
 /// Np is N rounded up to 32; values of rows beyond N must be finite. The codes
 /// of x are bytes [M, K rounded up to 128] (int8, dp4a) or bit planes
 /// [activationBits][M, K rounded up to 256] with the first column in the lowest
-/// bit (btc), 0 beyond K. Pointers are aligned to 16 bytes.
+/// bit (btc), 0 beyond K. Pointers are aligned to 16 bytes. All but out and
+/// residual must take less than 2 GiB, or the kernel reads elsewhere: see
+/// checkGpuSizes.
 struct GpuMatmulSpec {
   SchemeAttrInterface scheme;
   /// f16 or bf16.
@@ -71,6 +73,8 @@ struct GpuMatmulSpec {
 ///   x_sum    [M]     i32 (out)
 ///   x        [M, K]  type
 ///   M, K             i32
+///
+/// x and codes must take less than 2 GiB each: see checkGpuSizes.
 struct GpuQuantizeSpec {
   mlir::FloatType type; ///< f16 or bf16.
   unsigned bits = 8;    ///< 1 to 8.
@@ -87,9 +91,17 @@ struct GpuKernelInfo {
 };
 
 /// The order in which a kernel of `spec` reads a weight of this shape; an error
-/// names what no kernel supports and what to use.
+/// names what no kernel supports and what to use, or which operand of the
+/// weight takes 2 GiB or more.
 llvm::Expected<GpuLayout> getGpuLayout(const GpuMatmulSpec &spec, int64_t rows,
                                        int64_t columns);
+
+/// Fails where an operand that the kernel addresses with 32 bits takes 2 GiB or
+/// more for these sizes: ask before a launch. A kernel that writes the codes of
+/// x needs what the kernel that reads them needs.
+llvm::Error checkGpuSizes(const GpuMatmulSpec &spec, int64_t m, int64_t n,
+                          int64_t k);
+llvm::Error checkGpuSizes(const GpuQuantizeSpec &spec, int64_t m, int64_t k);
 
 /// Adds the kernel to `module`, once.
 llvm::Expected<GpuKernelInfo> buildGpuMatmul(mlir::gpu::GPUModuleOp module,
