@@ -85,6 +85,10 @@ FailureOr<EmulatorOptions> EmulatePass::getOptions() {
     return emitError(getOperation().getLoc())
            << "expected order to be forward, reverse, random or all, but got `"
            << this->order << "`";
+  if (threads < 0)
+    return emitError(getOperation().getLoc())
+           << "expected threads to be 0 or more, but got "
+           << static_cast<int64_t>(threads);
   options.order = *order;
   options.seed = seed;
   options.threads = threads;
@@ -249,6 +253,10 @@ LogicalResult EmulatePass::run(ModuleOp host, HostProgram &program,
            << "expected a function @" << entry
            << " without parameters and results";
 
+  Location entryLoc = function.getLoc();
+  if (llvm::Error error = checkThisMachine(options))
+    return emitError(getOperation().getLoc())
+           << llvm::toString(std::move(error));
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> module =
       translateModuleToLLVMIR(host, context, "host");
@@ -288,8 +296,10 @@ LogicalResult EmulatePass::run(ModuleOp host, HostProgram &program,
     program.addBuffer(*data, bytes, name, readOnly);
   }
   program.run(reinterpret_cast<void (*)()>(*address));
-  if (!program.failed)
+  if (!program.failed && program.stopped.empty())
     return success();
+  if (!program.failed)
+    return emitError(entryLoc) << program.stopped;
   InFlightDiagnostic diagnostic =
       emitAtPlace(program.error, program.failed->location);
   diagnostic.attachNote(program.failed->location) << "launched here";

@@ -7,7 +7,9 @@
 #include "Jit.h"
 #include "KernelModule.h"
 #include "ganq/Support/Errors.h"
+#include "ganq/Target/CpuTarget.h"
 #include "ganq/emulator.h"
+#include "llvm/TargetParser/Host.h"
 
 using namespace ganq;
 using namespace llvm;
@@ -24,9 +26,33 @@ EmulatedModule::EmulatedModule(std::unique_ptr<Impl> impl)
 
 EmulatedModule::~EmulatedModule() = default;
 
+Error ganq::checkThisMachine(const EmulatorOptions &options) {
+  Expected<CpuTarget> target = CpuTarget::get(options.cpu);
+  if (!target)
+    return target.takeError();
+  if (options.cpu == "host")
+    return Error::success();
+  SmallVector<StringRef> needed = {"avx2", "bmi",   "bmi2", "f16c",
+                                   "fma",  "lzcnt", "movbe"};
+  if (target->avx512)
+    needed.append({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"});
+  for (StringRef feature : target->features)
+    if (feature.consume_front("+"))
+      needed.push_back(feature);
+  StringMap<bool> features = sys::getHostCPUFeatures();
+  for (StringRef feature : needed)
+    if (!features.lookup(feature))
+      return ganq::makeError("expected a machine with " + feature +
+                             " to run code for " + options.cpu +
+                             " on, but this one has not; choose cpu=host");
+  return Error::success();
+}
+
 Expected<std::unique_ptr<EmulatedModule>>
 EmulatedModule::create(mlir::gpu::GPUModuleOp module,
                        const EmulatorOptions &options) {
+  if (Error error = checkThisMachine(options))
+    return std::move(error);
   auto bytes = compileKernels(module, options);
   if (!bytes)
     return bytes.takeError();

@@ -28,11 +28,33 @@ static constexpr size_t kGap = 64;
 
 namespace ganq {
 struct HostFunctions {
+  /// Leaves the host program, whose frames own nothing.
+  [[noreturn]] static void stop() { longjmp(current->leave, 1); }
+
+  /// cf.assert prints its message, then aborts.
+  static int keepMessage(const char *text) {
+    current->message = text;
+    return 0;
+  }
+  [[noreturn]] static void abort() {
+    current->stopped = current->message.empty()
+                           ? "the host program aborted"
+                           : "expected an assertion of the host program to "
+                             "hold, but got: " +
+                                 current->message;
+    stop();
+  }
+
   static void *allocate(uint64_t bytes) {
-    char *memory = static_cast<char *>(
-        aligned_alloc(kGap, (bytes + kGap - 1) / kGap * kGap + 2 * kGap));
-    if (!memory)
-      return nullptr;
+    char *memory = nullptr;
+    if (bytes < uint64_t(INT64_MAX) - 4 * kGap)
+      memory = static_cast<char *>(
+          aligned_alloc(kGap, (bytes + kGap - 1) / kGap * kGap + 2 * kGap));
+    if (!memory) {
+      current->stopped = "expected memory for an allocation of " +
+                         std::to_string(bytes) + " bytes, but got none";
+      stop();
+    }
     void *data = memory + kGap;
     current->allocations[data] = memory;
     current->addBuffer(data, bytes,
@@ -61,7 +83,8 @@ struct HostFunctions {
 
 void HostProgram::run(void (*entry)()) {
   current = this;
-  entry();
+  if (setjmp(leave) == 0)
+    entry();
   HostFunctions::releaseAll();
   current = nullptr;
   fflush(stdout);
@@ -196,6 +219,8 @@ ArrayRef<HostSymbol> ganq::getHostSymbols() {
   static const HostSymbol symbols[] = {
       makeSymbol("malloc", HostFunctions::allocate),
       makeSymbol("free", HostFunctions::release),
+      makeSymbol("puts", HostFunctions::keepMessage),
+      makeSymbol("abort", HostFunctions::abort),
       makeSymbol("ganq_emulator_launch", launchKernel),
       makeSymbol("mgpuMemAlloc", allocateOnDevice),
       makeSymbol("mgpuMemFree", releaseOnDevice),

@@ -10,6 +10,7 @@
 #include "Jit.h"
 #include "ganq/Emulator/Emulator.h"
 #include "mlir/IR/Location.h"
+#include <csetjmp>
 #include <map>
 
 namespace ganq {
@@ -27,19 +28,25 @@ struct HostProgram {
   std::vector<HostLaunch> launches;
   std::string error;
   const HostLaunch *failed = nullptr;
+  /// Why the host itself stopped: a failed assertion, or no memory.
+  std::string stopped;
 
   void addBuffer(const void *data, int64_t bytes, llvm::StringRef name,
                  bool readOnly);
 
-  /// Calls `entry` with the functions of `getHostSymbols` at its service.
+  /// Calls `entry` with the functions of `getHostSymbols` at its service, and
+  /// returns when it does or stops.
   void run(void (*entry)());
 
 private:
   friend struct HostFunctions;
   std::map<void *, void *> allocations; ///< By the address given out.
+  std::string message;                  ///< What was put last.
+  jmp_buf leave;
 };
 
-/// `malloc` and `free`, which keep account of buffers; the mgpu functions of
+/// `malloc` and `free`, which keep account of buffers; `abort` and `puts`, to
+/// which cf.assert becomes; the mgpu functions of
 /// upstream's GPU runtime for memory; prints; and
 ///   ganq_emulator_launch(launch, sizes, sharedBytes, args, count)
 /// where `sizes` are six i64 of grid and block and `launch` counts

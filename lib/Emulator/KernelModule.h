@@ -97,6 +97,9 @@ void addModuleTable(KernelModule &kernels);
 llvm::Expected<llvm::SmallVector<char, 0>>
 compileForHost(llvm::Module &module, const EmulatorOptions &options);
 
+/// Fails where this machine cannot execute code for `options.cpu`.
+llvm::Error checkThisMachine(const EmulatorOptions &options);
+
 /// All of the steps, optimization and code generation.
 llvm::Expected<llvm::SmallVector<char, 0>>
 compileKernels(mlir::gpu::GPUModuleOp module, const EmulatorOptions &options);

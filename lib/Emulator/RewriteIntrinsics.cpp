@@ -451,9 +451,17 @@ Expected<bool> Rewriter::rewriteNvvm(CallInst &call, StringRef name) {
 /// Functions that the device's libraries would bring.
 bool Rewriter::rewriteExternal(CallInst &call, StringRef name) {
   if (name == "vprintf" && call.arg_size() == 2) {
-    result = callRuntime("ganq_simt_print", builder.getInt32Ty(),
-                         {lane(), toGeneric(call.getArgOperand(0)),
-                          toGeneric(call.getArgOperand(1))});
+    Value *values = call.getArgOperand(1);
+    uint64_t bytes = UINT64_MAX;
+    if (isa<ConstantPointerNull>(values->stripPointerCasts()))
+      bytes = 0;
+    else if (auto *local = dyn_cast<AllocaInst>(values->stripPointerCasts()))
+      if (auto size = local->getAllocationSize(kernels.module->getDataLayout()))
+        bytes = size->getFixedValue();
+    result =
+        callRuntime("ganq_simt_print", builder.getInt32Ty(),
+                    {lane(), toGeneric(call.getArgOperand(0)),
+                     toGeneric(values), builder.getInt64(bytes), place(call)});
     return true;
   }
   if (name == "__assertfail" && call.arg_size() >= 1) {

@@ -251,3 +251,73 @@ module attributes {gpu.container_module} {
     return
   }
 }
+
+// -----
+
+module attributes {gpu.container_module} {
+  gpu.module @m {
+    gpu.func @number(%f: f32) kernel {
+      // expected-error @+1 {{expected the address of a text that ends in its buffer for `%s` of printf, but got 0x3ff8000000000000}}
+      gpu.printf "%s\n", %f : f32
+      gpu.return
+    }
+  }
+  func.func @main() {
+    %c1 = arith.constant 1 : index
+    %f = arith.constant 1.5 : f32
+    // expected-note @+1 {{launched here}}
+    gpu.launch_func @m::@number blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1) args(%f : f32)
+    return
+  }
+}
+
+// -----
+
+module attributes {gpu.container_module} {
+  gpu.module @m {
+    gpu.func @few(%v: i32) kernel {
+      // expected-error @+1 {{expected a value for `%d` of printf, but got 4 bytes of values}}
+      gpu.printf "%d %d\n", %v : i32
+      gpu.return
+    }
+  }
+  func.func @main() {
+    %c1 = arith.constant 1 : index
+    %v = arith.constant 1 : i32
+    // expected-note @+1 {{launched here}}
+    gpu.launch_func @m::@few blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1) args(%v : i32)
+    return
+  }
+}
+
+// -----
+
+module attributes {gpu.container_module} {
+  // expected-error @+1 {{expected an assertion of the host program to hold, but got: the sizes agree}}
+  func.func @main() {
+    %x = memref.alloc() : memref<4xf32>
+    %c4 = arith.constant 4 : index
+    %r = memref.cast %x : memref<4xf32> to memref<?xf32>
+    %c0 = arith.constant 0 : index
+    %d = memref.dim %r, %c0 : memref<?xf32>
+    %wrong = arith.cmpi ne, %d, %c4 : index
+    cf.assert %wrong, "the sizes agree"
+    return
+  }
+}
+
+// -----
+
+module attributes {gpu.container_module} {
+  // expected-error-re @+1 {{expected memory for an allocation of {{[0-9]+}} bytes, but got none}}
+  func.func @main() {
+    %huge = arith.constant 4611686018427387000 : index
+    %x = memref.alloc(%huge) : memref<?xf32>
+    %f = arith.constant 1.5 : f32
+    %c0 = arith.constant 0 : index
+    memref.store %f, %x[%c0] : memref<?xf32>
+    %i = memref.extract_aligned_pointer_as_index %x : memref<?xf32> -> index
+    vector.print %i : index
+    return
+  }
+}

@@ -38,7 +38,8 @@ enum class LaneOrder {
 struct EmulatorOptions {
   LaneOrder order = LaneOrder::Forward;
   uint64_t seed = 0;
-  /// OS threads that run blocks side by side; 0 takes one per processor.
+  /// OS threads that run blocks side by side, at most four per processor; 0
+  /// takes one per processor.
   int threads = 0;
   /// Checks every access: bounds of registered buffers, alignment, reads of
   /// shared memory that nobody wrote, divisors of zero. Without it only what

@@ -29,13 +29,15 @@ def Emulate : Pass<"ganq-emulate", "::mlir::ModuleOp"> {
            "launch in the three orders and compares">,
     Option<"seed", "seed", "uint64_t", "0", "Seed of the random order">,
     Option<"threads", "threads", "int", "0",
-           "OS threads that run blocks; 0: one per processor">,
+           "OS threads that run blocks, at most four per processor; 0: one per "
+           "processor">,
     Option<"check", "check", "bool", "true",
            "Check bounds, alignment and shared memory that is not written">,
     Option<"iterationLimit", "iteration-limit", "uint64_t", "4294967296",
            "Loop iterations of a block after which it is taken to hang">,
     Option<"cpu", "cpu", "std::string", "\"host\"",
-           "Processor to generate code for: x86-64-v3, x86-64-v4 or host">
+           "Processor to generate code for: x86-64-v3, x86-64-v3-vnni, "
+           "x86-64-v4 or host, of which this machine must be one">
   ];
 }
 

@@ -20,6 +20,7 @@
 #endif
 #endif
 #ifdef GANQ_SIMT_ASAN
+#include <new>
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -116,12 +117,17 @@ bool Block::prepare() {
 
 void Block::work(Launch &l) {
   launch = &l;
-  if (!prepare()) {
+  bool ready = false;
+  try {
+    ready = prepare();
+  } catch (const std::bad_alloc &) {
+  }
+  if (!ready) {
     std::lock_guard<std::mutex> lock(l.messageMutex);
     if (!l.stopped.exchange(true))
       snprintf(l.message, sizeof(l.message),
-               "expected %llu bytes for the stacks of %u threads, but the "
-               "system has no more memory",
+               "expected %llu bytes for the stacks of %u threads and memory "
+               "for their block, but the system has no more",
                (unsigned long long)stacksBytes, numLanes);
     stackBytes = 0;
     return;

@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <new>
 #include <thread>
 
@@ -32,18 +33,25 @@ public:
       thread.join();
   }
 
-  /// Runs all blocks on `count` threads, the caller's among them.
+  /// Runs all blocks on `count` threads, the caller's among them, or on as many
+  /// as the system gives.
   void run(Launch &l, uint32_t count) {
-    while (blocks.size() < count)
+    if (blocks.empty())
       blocks.push_back(std::make_unique<Block>());
     {
       std::lock_guard<std::mutex> lock(mutex);
       launch = &l;
+      ++round;
+      try {
+        while (blocks.size() < count)
+          blocks.push_back(std::make_unique<Block>());
+        while (threads.size() < count - 1)
+          threads.emplace_back(&Workers::work, this, threads.size(), round - 1);
+      } catch (const std::exception &) {
+        count = uint32_t(std::min(blocks.size(), threads.size() + 1));
+      }
       wanted = count - 1;
       pending = count - 1;
-      ++round;
-      while (threads.size() < count - 1)
-        threads.emplace_back(&Workers::work, this, threads.size(), round - 1);
     }
     if (count > 1)
       wake.notify_all();
@@ -194,9 +202,10 @@ static bool runOnce(ganq_simt_device &device, const ganq_simt_module &module,
   launch.buffers = &buffers;
 
   uint64_t blocks = uint64_t(grid[0]) * grid[1] * grid[2];
-  uint64_t threads = device.options.threads > 0
-                         ? device.options.threads
-                         : std::max(1u, std::thread::hardware_concurrency());
+  uint64_t threads = std::max(1u, std::thread::hardware_concurrency());
+  // More of them would gain nothing but take memory.
+  if (device.options.threads > 0)
+    threads = std::min<uint64_t>(device.options.threads, 4 * threads);
   device.workers->run(launch, uint32_t(std::min<uint64_t>(threads, blocks)));
   if (launch.stopped)
     device.message = launch.message;
@@ -271,10 +280,10 @@ static bool runAllOrders(ganq_simt_device &device,
   return true;
 }
 
-int ganq_simt_launch(ganq_simt_device *device, const ganq_simt_module *module,
-                     const char *kernel, const uint32_t grid[3],
-                     const uint32_t block[3], uint64_t dynamic_shared_bytes,
-                     void *const *args, uint32_t num_args) {
+static int launch(ganq_simt_device *device, const ganq_simt_module *module,
+                  const char *kernel, const uint32_t grid[3],
+                  const uint32_t block[3], uint64_t dynamic_shared_bytes,
+                  void *const *args, uint32_t num_args) {
   auto fail = [&](std::string message) {
     device->message = std::move(message);
     return -1;
@@ -318,4 +327,17 @@ int ganq_simt_launch(ganq_simt_device *device, const ganq_simt_module *module,
           : runOnce(*device, *module, *found, grid, block, dynamic_shared_bytes,
                     args, device->options.order, buffers);
   return good ? 0 : -1;
+}
+
+int ganq_simt_launch(ganq_simt_device *device, const ganq_simt_module *module,
+                     const char *kernel, const uint32_t grid[3],
+                     const uint32_t block[3], uint64_t dynamic_shared_bytes,
+                     void *const *args, uint32_t num_args) {
+  try {
+    return launch(device, module, kernel, grid, block, dynamic_shared_bytes,
+                  args, num_args);
+  } catch (const std::bad_alloc &) {
+    device->message = "expected memory for the launch, but got none";
+    return -1;
+  }
 }

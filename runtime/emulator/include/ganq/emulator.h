@@ -25,7 +25,7 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 /* Changes whenever a structure or function below does. */
-#define GANQ_SIMT_ABI 1
+#define GANQ_SIMT_ABI 2
 
 /*===- Compiled kernels ---------------------------------------------------===*/
 
@@ -99,7 +99,7 @@ enum ganq_simt_order {
 typedef struct ganq_simt_options {
   enum ganq_simt_order order;
   uint64_t seed;
-  int32_t threads; /* 0: one per processor. */
+  int32_t threads; /* At most four per processor; 0: one. */
   uint64_t iteration_limit; /* Loop iterations per block; 0: 2^32. */
 } ganq_simt_options;
 
@@ -147,8 +147,9 @@ void ganq_simt_assertion(ganq_simt_lane *lane, const char *message,
                          uint32_t place);
 void ganq_simt_tick(ganq_simt_lane *lane, uint32_t place);
 void ganq_simt_yield(ganq_simt_lane *lane);
+/* `bytes` of values are there, or UINT64_MAX where that is not known. */
 int32_t ganq_simt_print(ganq_simt_lane *lane, const char *format,
-                        const void *values);
+                        const void *values, uint64_t bytes, uint32_t place);
 uint64_t ganq_simt_clock(void);
 uint64_t ganq_simt_nanoseconds(void);
 
