@@ -214,7 +214,7 @@ int main(int argc, char **argv) {
     return fail(llvm::toString(code.takeError()));
 
   json::Array features;
-  for (const std::string &feature : target->getRequiredFeatures())
+  for (const std::string &feature : target->getRequiredFeatures(*module))
     features.push_back(feature);
   json::Value description =
       json::Object{{"cpu", cpu},

@@ -327,7 +327,7 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
     return code.takeError();
 
   json::Array features;
-  for (const std::string &feature : target->getRequiredFeatures())
+  for (const std::string &feature : target->getRequiredFeatures(module))
     features.push_back(feature);
   json::Object manifest{
       {"abi", static_cast<int64_t>(GANQ_MODULE_ABI_VERSION)},

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Target/CpuTarget.h"
+#include "ganq/runtime/model.h"
+#include "mlir/Dialect/LLVMIR/LLVMTypes.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
@@ -20,6 +22,64 @@ static constexpr StringLiteral kAvx2Features[] = {"avx", "avx2", "f16c", "fma",
                                                   "bmi2"};
 static constexpr StringLiteral kAvx512Features[] = {
     "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
+
+/// Others whose instructions LLVM may choose without being asked by name, and
+/// that the runtime can look for.
+static constexpr StringLiteral kHostFeatures[] = {"avx512bf16",
+                                                  "avx512bitalg",
+                                                  "avx512fp16",
+                                                  "avx512ifma",
+                                                  "avx512vbmi",
+                                                  "avx512vbmi2",
+                                                  "avx512vnni",
+                                                  "avx512vp2intersect",
+                                                  "avx512vpopcntdq",
+                                                  "avxifma",
+                                                  "avxneconvert",
+                                                  "avxvnni",
+                                                  "avxvnniint16",
+                                                  "avxvnniint8",
+                                                  "bmi",
+                                                  "fma4",
+                                                  "gfni",
+                                                  "lzcnt",
+                                                  "movbe",
+                                                  "popcnt",
+                                                  "sse",
+                                                  "sse2",
+                                                  "sse3",
+                                                  "sse4.1",
+                                                  "sse4.2",
+                                                  "sse4a",
+                                                  "ssse3",
+                                                  "tbm",
+                                                  "xop"};
+static constexpr StringLiteral kTileFeatures[] = {"amx-tile", "amx-int8"};
+
+std::vector<StringRef> CpuTarget::getKnownFeatures() {
+  std::vector<StringRef> known;
+  for (ArrayRef<StringLiteral> list : {ArrayRef<StringLiteral>(kAvx2Features),
+                                       ArrayRef<StringLiteral>(kAvx512Features),
+                                       ArrayRef<StringLiteral>(kHostFeatures),
+                                       ArrayRef<StringLiteral>(kTileFeatures)})
+    known.insert(known.end(), list.begin(), list.end());
+  return known;
+}
+
+/// Whether LLVM may use a feature of this machine: not one that brings
+/// instructions which manifests cannot ask for, as those of newer processors.
+static bool isAllowed(StringRef feature) {
+  static constexpr StringLiteral kPrefixes[] = {"amx", "avx", "bmi",
+                                                "fma", "sse", "ssse"};
+  // General registers and instructions of APX.
+  static constexpr StringLiteral kApx[] = {"ccmp", "cf",  "egpr",      "ndd",
+                                           "nf",   "ppx", "push2pop2", "zu"};
+  bool isListed =
+      any_of(kPrefixes,
+             [&](StringRef prefix) { return feature.starts_with(prefix); }) ||
+      is_contained(kApx, feature);
+  return !isListed || is_contained(CpuTarget::getKnownFeatures(), feature);
+}
 
 ArrayRef<StringLiteral> CpuTarget::getNames() { return kNames; }
 
@@ -51,37 +111,43 @@ Expected<CpuTarget> CpuTarget::get(StringRef name) {
   target.avx512 = all_of(kAvx512Features, has);
   target.vnni = has(target.avx512 ? "avx512vnni" : "avxvnni");
   target.popcount = target.avx512 && has("avx512vpopcntdq");
-  target.amx =
-      target.avx512 && has("amx-tile") && has("amx-int8") && has("amx-bf16");
+  // Linux gives tile registers to processes that ask, in most sandboxes to
+  // none.
+  target.amx = target.avx512 &&
+               runtime::missingCpuFeature({"amx-tile", "amx-int8"}).empty();
   for (const auto &feature : host)
     target.features.push_back(
-        ((feature.second ? "+" : "-") + feature.first()).str());
+        ((feature.second && isAllowed(feature.first()) ? "+" : "-") +
+         feature.first())
+            .str());
   llvm::sort(target.features);
   return target;
 }
 
-/// Features whose instructions LLVM may choose without being asked by name.
-/// `avx10` stands for features that are listed by themselves.
-static bool isForCodegen(StringRef feature) {
-  static constexpr StringLiteral kPrefixes[] = {
-      "amx",   "avx",    "bmi", "fma", "gfni", "lzcnt",
-      "movbe", "popcnt", "sse", "tbm", "xop"};
-  return !feature.starts_with("avx10") &&
-         any_of(kPrefixes,
-                [&](StringRef prefix) { return feature.starts_with(prefix); });
-}
-
-std::vector<std::string> CpuTarget::getRequiredFeatures() const {
+std::vector<std::string>
+CpuTarget::getRequiredFeatures(mlir::ModuleOp code) const {
   std::vector<std::string> required;
   for (StringRef feature : kAvx2Features)
     required.push_back(feature.str());
   if (avx512)
     for (StringRef feature : kAvx512Features)
       required.push_back(feature.str());
-  // Code for this machine may use all that it has.
+  // LLVM may use all of this machine but tile registers, which take an
+  // intrinsic.
   for (StringRef feature : features)
-    if (feature.consume_front("+") && isForCodegen(feature) &&
-        !is_contained(required, feature))
+    if (feature.consume_front("+") && is_contained(kHostFeatures, feature))
+      required.push_back(feature.str());
+  auto isTile = [](mlir::Type type) {
+    return isa<mlir::LLVM::LLVMX86AMXType>(type);
+  };
+  bool usesTiles = code.walk([&](mlir::Operation *op) {
+                         return any_of(op->getResultTypes(), isTile)
+                                    ? mlir::WalkResult::interrupt()
+                                    : mlir::WalkResult::advance();
+                       })
+                       .wasInterrupted();
+  if (usesTiles)
+    for (StringRef feature : kTileFeatures)
       required.push_back(feature.str());
   return required;
 }

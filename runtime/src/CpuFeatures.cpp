@@ -168,7 +168,9 @@ std::string missingCpuFeature(const std::vector<std::string> &required) {
       return "the CPU feature '" + name + "', which this machine lacks";
     if (known->state == Amx && !requestTiles())
       return "the CPU feature '" + name +
-             "', which the operating system does not give to this process";
+             "', which the operating system does not give to this process, "
+             "or not with a signal stack as small as it has; compile with "
+             "--cpu=x86-64-v4";
   }
   return "";
 }

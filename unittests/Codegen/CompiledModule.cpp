@@ -96,7 +96,7 @@ CompiledModule::CompiledModule(llvm::StringRef text, llvm::StringRef cpu,
   bytes = *code;
   // Asks the system for registers that the code uses.
   EXPECT_EQ(runtime::missingCpuFeature(
-                CpuTarget::get(cpu)->getRequiredFeatures()),
+                CpuTarget::get(cpu)->getRequiredFeatures(*module)),
             "");
   int file = memfd_create("module", 0);
   EXPECT_EQ(write(file, bytes.data(), bytes.size()),
