@@ -6,21 +6,26 @@
 
 #include "ganq/Codegen/CostModel.h"
 #include "ganq/Support/CodeLayout.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/StringSwitch.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
+#include <utility>
 
 using namespace mlir;
 using namespace ganq;
 
-// Measured on one core of a Xeon (Emerald Rapids): 4-bit kernels on weights in
-// the cache retire 24 vector instructions for 128 weights at 28 G weights/s,
-// and a core's share of memory delivers 12 GB/s.
-static constexpr double kInstructionsPerSecond = 5e9;
+// Measured on one core of a Xeon (Emerald Rapids), docs/Kernels.md: beside
+// loads and stores, kernels of floats and integers retire 6 to 7 G instructions
+// per second in two ports of 512 bits and 9 to 11 G in three of 256 bits; a
+// core's share of memory delivers 12 GB/s.
+static constexpr double kWideInstructionsPerSecond = 6.5e9;
+static constexpr double kInstructionsPerSecond = 10e9;
 static constexpr double kBytesPerSecond = 12e9;
 
 bool ganq::decodesFirst(int64_t rows, bool avx512) {
@@ -47,13 +52,24 @@ Strategy ganq::chooseStrategy(SchemeAttrInterface scheme) {
 
 namespace {
 
+/// Instructions, and those of them that only read or write memory.
+struct Count {
+  double all = 0, moves = 0;
+
+  Count &operator+=(const Count &other) {
+    all += other.all;
+    moves += other.moves;
+    return *this;
+  }
+};
+
 class Counter {
 public:
   Counter(func::FuncOp kernel, int64_t items, const CpuTarget &target)
       : kernel(kernel), items(items), registerBits(target.avx512 ? 512 : 256) {}
 
-  double count(Region &region) {
-    double total = 0;
+  Count count(Region &region) {
+    Count total;
     for (Block &block : region)
       for (Operation &op : block)
         total += count(op);
@@ -61,18 +77,29 @@ public:
   }
 
 private:
-  double count(Operation &op) {
-    if (auto loop = dyn_cast<scf::ForOp>(op))
+  Count count(Operation &op) {
+    if (auto loop = dyn_cast<scf::ForOp>(op)) {
+      Count body = count(loop.getRegion());
       // The number and the jump.
-      return trips(loop) * (count(loop.getRegion()) + 2);
-    if (auto branch = dyn_cast<scf::IfOp>(op))
-      return std::max(count(branch.getThenRegion()),
-                      count(branch.getElseRegion())) +
-             1;
-    double total = 0;
+      return {trips(loop) * (body.all + 2), trips(loop) * body.moves};
+    }
+    if (auto branch = dyn_cast<scf::IfOp>(op)) {
+      Count longer = count(branch.getThenRegion()),
+            other = count(branch.getElseRegion());
+      if (other.all > longer.all)
+        std::swap(longer, other);
+      longer += {1, 0};
+      return longer;
+    }
+    Count total;
     for (Region &region : op.getRegions())
       total += count(region);
-    return total + countOne(op);
+    double own = countOne(op);
+    bool moves = isa<vector::LoadOp, vector::MaskedLoadOp, vector::StoreOp,
+                     vector::MaskedStoreOp, vector::BroadcastOp, memref::LoadOp,
+                     memref::StoreOp, memref::PrefetchOp>(op);
+    total += {own, moves ? own : 0};
+    return total;
   }
 
   double trips(scf::ForOp loop) {
@@ -104,23 +131,95 @@ private:
     return static_cast<double>(llvm::divideCeil(most, registerBits));
   }
 
+  /// Instructions that take as long as one on tile registers, which has 16 rows
+  /// of 64 bytes: a product takes a cycle for each row, loads and stores half
+  /// and one.
+  static std::optional<double> countTiles(StringRef intrinsic) {
+    if (!intrinsic.consume_front("llvm.x86.t"))
+      return std::nullopt;
+    return llvm::StringSwitch<std::optional<double>>(intrinsic)
+        .StartsWith("dp", 16)
+        .StartsWith("ilestore", 16)
+        .StartsWith("ileload", 8)
+        .StartsWith("ilezero", 1)
+        .Default(std::nullopt);
+  }
+
+  /// Whether a shuffle only takes vectors apart or together at the borders of
+  /// registers.
+  bool movesRegisters(vector::ShuffleOp shuffle) const {
+    VectorType type = shuffle.getResultVectorType();
+    int64_t lanes = static_cast<int64_t>(registerBits) /
+                    static_cast<int64_t>(type.getElementTypeBitWidth());
+    for (auto [i, from] : llvm::enumerate(shuffle.getMask())) {
+      int64_t within = static_cast<int64_t>(i) % lanes;
+      int64_t first = within ? shuffle.getMask()[i - within] : from;
+      if (from != first + within || first % lanes)
+        return false;
+    }
+    return true;
+  }
+
+  /// How often the registers of `value` are read, in whole vectors.
+  double uses(Value value) const {
+    double total = 0;
+    for (OpOperand &use : value.getUses()) {
+      Operation *user = use.getOwner();
+      auto shuffle = dyn_cast<vector::ShuffleOp>(user);
+      // A vector that is shuffled by itself is read once.
+      if (shuffle && use.getOperandNumber() == 1 &&
+          shuffle.getV1() == shuffle.getV2())
+        continue;
+      if (isa<vector::BitCastOp, vector::ShapeCastOp>(user) ||
+          (shuffle && movesRegisters(shuffle) &&
+           shuffle.getResultVectorType().getNumElements() <=
+               shuffle.getV1VectorType().getNumElements())) {
+        auto bits = [](Type type) {
+          auto vector = cast<VectorType>(type);
+          return static_cast<double>(vector.getNumElements() *
+                                     vector.getElementTypeBitWidth());
+        };
+        Value part = user->getResult(0);
+        total += uses(part) * bits(part.getType()) / bits(value.getType());
+      } else {
+        total += 1;
+      }
+    }
+    return total;
+  }
+
+  /// Whether an operation's result is an operand of vpmaddubsw.
+  static bool multipliesBytes(Operation &op) {
+    return llvm::any_of(op.getUsers(), [](Operation *user) {
+      auto call = dyn_cast<LLVM::CallIntrinsicOp>(user);
+      return (call && call.getIntrin().contains("pmaddubs")) ||
+             (isa<vector::BitCastOp>(user) && multipliesBytes(*user));
+    });
+  }
+
   double countOne(Operation &op) {
-    StringRef name = op.getName().getStringRef();
     if (op.hasTrait<OpTrait::ConstantLike>() ||
         op.hasTrait<OpTrait::IsTerminator>())
       return 0;
-    // A product of tiles occupies its unit for 16 cycles.
-    if (name.contains("tile_mul"))
-      return 16;
+    if (auto call = dyn_cast<LLVM::CallIntrinsicOp>(op))
+      if (std::optional<double> tiles = countTiles(call.getIntrin()))
+        return *tiles;
     return llvm::TypeSwitch<Operation *, double>(&op)
         .Case<vector::LoadOp, vector::MaskedLoadOp>([&](Operation *load) {
-          return load->hasOneUse() ? 0 : registers(*load);
+          return uses(load->getResult(0)) <= 1 ? 0 : registers(*load);
         })
         .Case<vector::BitCastOp, vector::ShapeCastOp, vector::ExtractOp,
               vector::CreateMaskOp>([](Operation *) { return 0; })
         .Case([&](vector::BroadcastOp) {
-          // An operand of the instruction that uses it.
-          return op.hasOneUse() ? 0 : registers(op);
+          // One register, all of which are the same; with AVX-512 an operand
+          // of the only instruction that uses it, unless that is of bytes.
+          return registerBits == 512 && uses(op.getResult(0)) <= 1 &&
+                         !multipliesBytes(op)
+                     ? 0
+                     : 1;
+        })
+        .Case([&](vector::ShuffleOp shuffle) {
+          return movesRegisters(shuffle) ? 0 : registers(op);
         })
         .Case([&](vector::ReductionOp) {
           // Halves are added until one lane is left.
@@ -152,20 +251,21 @@ private:
 KernelCost ganq::countKernel(func::FuncOp kernel, int64_t items, int64_t bytes,
                              const CpuTarget &target) {
   KernelCost cost;
-  cost.instructions = static_cast<int64_t>(
-      Counter(kernel, items, target).count(kernel.getBody()));
+  Count count = Counter(kernel, items, target).count(kernel.getBody());
+  cost.instructions = static_cast<int64_t>(count.all);
+  cost.computing =
+      (count.all - count.moves) /
+      (target.avx512 ? kWideInstructionsPerSecond : kInstructionsPerSecond);
   cost.bytes = bytes;
   return cost;
 }
 
 double KernelCost::getSeconds() const {
-  return std::max(static_cast<double>(instructions) / kInstructionsPerSecond,
-                  static_cast<double>(bytes) / kBytesPerSecond);
+  return std::max(computing, static_cast<double>(bytes) / kBytesPerSecond);
 }
 
 bool KernelCost::isBoundByMemory() const {
-  return static_cast<double>(bytes) / kBytesPerSecond >=
-         static_cast<double>(instructions) / kInstructionsPerSecond;
+  return static_cast<double>(bytes) / kBytesPerSecond >= computing;
 }
 
 DictionaryAttr ganq::describeProduct(Operation *product, StringRef kernel,

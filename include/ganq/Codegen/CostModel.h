@@ -38,12 +38,16 @@ int64_t getCountedColumns(SchemeAttrInterface scheme);
 struct KernelCost {
   /// Instructions in its loops, as the kernel's operations say before LLVM has
   /// seen them: one for each register of a vector; loads that are used once are
-  /// operands; none for addresses. A loop of unknown length counts once.
+  /// operands; none for addresses. Those of tile registers count by the cycles
+  /// of their unit. A loop of unknown length counts once.
   int64_t instructions = 0;
+  /// Seconds of one thread for the instructions that compute; others that load
+  /// and store run beside them.
+  double computing = 0;
   /// Of the weight, as it is stored.
   int64_t bytes = 0;
 
-  /// Seconds of one thread: the longer of computing and reading the weight.
+  /// Seconds of one thread: the longer of `computing` and reading the weight.
   double getSeconds() const;
   bool isBoundByMemory() const;
 };
