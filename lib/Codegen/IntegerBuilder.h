@@ -22,8 +22,8 @@ public:
   using Value = mlir::Value;
   using Values = KernelBuilder::Values;
 
-  /// For weights as bytes below 2^bits, and of activations in
-  /// `activation` bits, centered.
+  /// For weights as bytes below 2^`bits` and centered activations of
+  /// `activation` bits.
   IntegerBuilder(KernelBuilder &k, const CpuTarget &target, unsigned bits,
                  unsigned activation)
       : k(k), target(target), bits(bits), activation(activation) {}

@@ -4,11 +4,11 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Blocks of W are decoded to bytes in the first cache and serve 64 rows of x. A
-// vector of the decoded block has four columns of 16 rows of W, so that its
-// products with four codes of x, which an instruction broadcasts, are one
-// vector of 16 sums. Those are in the order that transposing four tiles within
-// their 128-bit parts gives: place 4 r + t has row 4 t + r.
+// Blocks of W are decoded to bytes in the first cache and serve getServedRows()
+// rows of x. A vector of the decoded block has four columns of 16 rows of W, so
+// that its products with four codes of x, which an instruction broadcasts, are
+// one vector of 16 sums. Those are in the order that transposing four tiles
+// within their 128-bit parts gives: place 4 r + t has row 4 t + r.
 //
 //===----------------------------------------------------------------------===//
 

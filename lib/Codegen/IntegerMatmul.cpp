@@ -26,6 +26,7 @@
 #include "IntegerKernel.h"
 #include "ganq/Codegen/CostModel.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/Support/MathExtras.h"
@@ -536,7 +537,16 @@ void IntegerMatmul::countStep(Value index, int64_t end, Values &products) {
   }
 }
 
-static std::string describe(const CpuTarget &target, const IntegerProblem &p) {
+/// Describes what a kernel of the problem multiplies with.
+static std::string describe(const CpuTarget &target, const IntegerProblem &p,
+                            func::FuncOp kernel) {
+  bool usesTiles = kernel
+                       .walk([](LLVM::CallIntrinsicOp call) {
+                         return call.getIntrin().starts_with("llvm.x86.tdp")
+                                    ? WalkResult::interrupt()
+                                    : WalkResult::advance();
+                       })
+                       .wasInterrupted();
   std::string text = std::to_string(p.bits) + "-bit weights and " +
                      std::to_string(p.activation) + "-bit activations: ";
   if (p.planes)
@@ -544,7 +554,9 @@ static std::string describe(const CpuTarget &target, const IntegerProblem &p) {
            (target.popcount ? "vpopcntq" : "ones counted by tables");
   return text + "strategy int8, " +
          (p.tableRows ? "8-bit entries by vpshufb, " : "") +
-         (target.vnni ? "vpdpbusd" : "vpmaddubsw and vpmaddwd");
+         (usesTiles     ? "tdpbsud"
+          : target.vnni ? "vpdpbusd"
+                        : "vpmaddubsw and vpmaddwd");
 }
 
 void ganq::lowerIntegerMatmul(OpBuilder &builder, KernelLibrary &library,
@@ -571,8 +583,6 @@ void ganq::lowerIntegerMatmul(OpBuilder &builder, KernelLibrary &library,
     problem.tableRows = lut.getRows();
     problem.tableGroup = withinRow(lut.getGroup());
   }
-  op.emitRemark() << describe(target, problem);
-
   SmallVector<Value> inputs{x, out};
   llvm::append_range(inputs, op.getComponents());
   bool hasBias = static_cast<bool>(op.getBias());
@@ -600,4 +610,5 @@ void ganq::lowerIntegerMatmul(OpBuilder &builder, KernelLibrary &library,
                    operands.bias = args.back();
                  IntegerMatmul(k, target, problem, operands).emit(lo, hi);
                });
+  op.emitRemark() << describe(target, problem, library.getLastKernel());
 }

@@ -145,7 +145,7 @@ TEST_F(SchemeSolverTest, Pot) {
     EXPECT_LT(error, previous);
     previous = error;
   }
-  // pot.md: levels 1 and 4 suit a normal variable better than 1 and 2.
+  // Levels 1 and 4 suit a normal variable better than 1 and 2.
   EXPECT_LT(roundTrip(PotAttr::get(&context, 2, 64, PotGrid::stride2), 9, 256),
             roundTrip(PotAttr::get(&context, 2, 64), 9, 256));
   EXPECT_LT(roundTrip(PotAttr::get(&context, 4, 64, PotGrid::half, 1), 9, 256),
