@@ -50,8 +50,12 @@ struct CostModelTest : testing::Test {
         return
       })",
                                                           &context);
-    mlir::ScopedDiagnosticHandler quiet(
-        &context, [](mlir::Diagnostic &) { return mlir::success(); });
+    remarks.clear();
+    mlir::ScopedDiagnosticHandler collect(&context,
+                                          [&](mlir::Diagnostic &diagnostic) {
+                                            remarks += diagnostic.str() + "\n";
+                                            return mlir::success();
+                                          });
     mlir::PassManager manager(&context);
     manager.addPass(createLowerKernels({cpu}));
     if (!module || failed(manager.run(*module))) {
@@ -65,6 +69,7 @@ struct CostModelTest : testing::Test {
   }
 
   mlir::MLIRContext context;
+  std::string remarks; ///< Of the last product.
 };
 
 // Registers of 256 bits: halves are taken apart and joined without
@@ -168,6 +173,22 @@ TEST_F(CostModelTest, Products) {
   expectAbout("x86-64-v3-vnni", kNarrow + kNarrow / 2 + kNarrow / 6);
   expectAbout("x86-64-v4",
               kWide + kWide * 7 / 8 + kWide / 4 + kWide + kWide / 8);
+}
+
+TEST_F(CostModelTest, NamesInstruction) {
+  countProduct("x86-64-v3-vnni");
+  EXPECT_NE(remarks.find("strategy int8, vpdpbusd"), std::string::npos)
+      << remarks;
+  auto host = CpuTarget::get("host");
+  if (!host) {
+    llvm::consumeError(host.takeError());
+    GTEST_SKIP() << "this machine is below x86-64-v3";
+  }
+  if (!host->amx)
+    GTEST_SKIP() << "needs tile registers";
+  countProduct("host");
+  EXPECT_NE(remarks.find("strategy int8, tdpbsud"), std::string::npos)
+      << remarks;
 }
 
 } // namespace
