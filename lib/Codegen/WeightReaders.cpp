@@ -18,17 +18,12 @@ using Values = KernelBuilder::Values;
 
 namespace {
 
-Type elementType(Value memref) {
-  return cast<MemRefType>(memref.getType()).getElementType();
-}
-
 /// Weights in f32, f16 or bf16, [N, K].
 class FloatReader : public WeightReader {
 public:
   FloatReader(Value weight, int64_t n) : weight(weight), n(n) {}
 
   int64_t getGranule() const override { return 4 * kLanes; }
-  bool isPlain() const override { return elementType(weight).isF32(); }
 
   void beginTile(KernelBuilder &k, Value tile) override {
     Value first = k.mul(tile, kRowTile);

@@ -40,8 +40,6 @@ public:
   /// Columns that one call of `beginGroup` covers; 0 for the whole row. A
   /// multiple of the granule, or an equal part of it in whole vectors.
   virtual int64_t getGroup() const { return 0; }
-  /// Whether weights come from memory as they are, without work per vector.
-  virtual bool isPlain() const { return false; }
   /// Order in which the vectors of a granule are decoded best.
   virtual llvm::SmallVector<int64_t> getOrder(int64_t chunks) const;
   /// Emits what all tiles share, before the loop over them. `sharing` rows of x
