@@ -227,7 +227,7 @@ static void share(const std::string &from, const std::string &to) {
   }
 }
 
-llvm::Error BudgetSearch::solveCandidates() {
+llvm::Error BudgetSearch::assignCandidates() {
   auto schemes = readCandidates(options, raised.getContext());
   if (!schemes)
     return schemes.takeError();
@@ -251,9 +251,6 @@ llvm::Error BudgetSearch::solveCandidates() {
     if (llvm::Error error = runPhase(*candidate.assigned, Phase::Assign,
                                      candidate.options->phases))
       return error;
-    if (std::error_code code = fs::create_directories(candidate.work))
-      return makeError("cannot make the folder '" + candidate.work +
-                       "': " + code.message());
 
     llvm::StringMap<size_t> seen;
     candidate.assigned->walk([&](MatmulOp matmul) {
@@ -275,20 +272,56 @@ llvm::Error BudgetSearch::solveCandidates() {
       }
       Weight &weight = weights[index];
       auto assigned = cast<SchemeAttrInterface>(type.getEncoding());
-      // A rule has fixed the scheme: solved once.
-      if (!weight.schemes.empty() && weight.schemes.front() == assigned)
-        share(Quantizer::weightFile(candidates.front().work, index),
-              Quantizer::weightFile(candidate.work, index));
       weight.schemes.push_back(assigned);
+      weight.choices.emplace_back().bytes =
+          getStoredBytes(assigned, weight.n, weight.k);
     });
     if (weights.empty())
       return makeError(
           "expected the model to have weights to quantize, but " +
           describeKeptProducts(*candidate.assigned, candidate.options->phases));
+  }
+  for (const Weight &weight : weights)
+    elements += weight.n * weight.k;
+  return llvm::Error::success();
+}
+
+int64_t BudgetSearch::getLimit() const {
+  return static_cast<int64_t>(options.budget * static_cast<double>(elements) /
+                              8);
+}
+
+llvm::Error BudgetSearch::checkLimit() const {
+  int64_t least = 0;
+  for (const Weight &weight : weights)
+    least +=
+        llvm::min_element(weight.choices, [](const auto &a, const auto &b) {
+          return a.bytes < b.bytes;
+        })->bytes;
+  if (least <= getLimit())
+    return llvm::Error::success();
+  return makeError(llvm::formatv(
+      "expected --budget to be at least {0:F4} bits per weight, what the "
+      "smallest candidates take, but got {1}",
+      8.0 * static_cast<double>(least) / static_cast<double>(elements) + 5e-5,
+      options.budget));
+}
+
+llvm::Error BudgetSearch::solveCandidates() {
+  for (auto [number, candidate] : llvm::enumerate(candidates)) {
+    if (std::error_code code = fs::create_directories(candidate.work))
+      return makeError("cannot make the folder '" + candidate.work +
+                       "': " + code.message());
+    // A rule has fixed the scheme: solved once.
+    for (auto [index, weight] : llvm::enumerate(weights))
+      if (number && weight.schemes.front() == weight.schemes[number])
+        share(Quantizer::weightFile(candidates.front().work, index),
+              Quantizer::weightFile(candidate.work, index));
     share(Quantizer::calibrationFile(candidates.front().work),
           Quantizer::calibrationFile(candidate.work));
-    progress.note(llvm::formatv("candidate {0} of {1}: {2}", candidates.size(),
-                                schemes->size(), getSchemeText(scheme))
+    progress.note(llvm::formatv("candidate {0} of {1}: {2}", number + 1,
+                                candidates.size(),
+                                getSchemeText(candidate.scheme))
                       .str());
     candidate.quantizer = std::make_unique<Quantizer>(
         *candidate.assigned, imported, *candidate.options, store,
@@ -297,15 +330,10 @@ llvm::Error BudgetSearch::solveCandidates() {
     if (llvm::Error error = candidate.quantizer->run())
       return error;
     for (const auto &[weight, value] :
-         llvm::zip_equal(weights, candidate.quantizer->report())) {
-      BudgetChoice &choice = weight.choices.emplace_back();
-      choice.bytes = getStoredBytes(weight.schemes.back(), weight.n, weight.k);
-      choice.error =
+         llvm::zip_equal(weights, candidate.quantizer->report()))
+      weight.choices[number].error =
           value.getAsObject()->getNumber("relative_error").value_or(0);
-    }
   }
-  for (const Weight &weight : weights)
-    elements += weight.n * weight.k;
   return llvm::Error::success();
 }
 
@@ -458,25 +486,12 @@ llvm::Error BudgetSearch::measure() {
   return llvm::Error::success();
 }
 
-llvm::Error BudgetSearch::choose() {
+void BudgetSearch::choose() {
   std::vector<std::vector<BudgetChoice>> choices;
-  int64_t least = 0;
-  for (const Weight &weight : weights) {
+  for (const Weight &weight : weights)
     choices.push_back(weight.choices);
-    least +=
-        llvm::min_element(weight.choices, [](const auto &a, const auto &b) {
-          return a.bytes < b.bytes;
-        })->bytes;
-  }
-  auto limit =
-      static_cast<int64_t>(options.budget * static_cast<double>(elements) / 8);
-  std::vector<size_t> chosen = chooseWithinBudget(choices, limit);
-  if (chosen.empty())
-    return makeError(llvm::formatv(
-        "expected --budget to be at least {0:F4} bits per weight, what the "
-        "smallest candidates take, but got {1}",
-        8.0 * static_cast<double>(least) / static_cast<double>(elements) + 5e-5,
-        options.budget));
+  // Never empty: the smallest candidates fit.
+  std::vector<size_t> chosen = chooseWithinBudget(choices, getLimit());
   int64_t bytes = 0;
   for (auto [weight, index] : llvm::zip_equal(weights, chosen)) {
     weight.chosen = index;
@@ -484,7 +499,6 @@ llvm::Error BudgetSearch::choose() {
   }
   bitsPerWeight =
       8.0 * static_cast<double>(bytes) / static_cast<double>(elements);
-  return llvm::Error::success();
 }
 
 llvm::Expected<std::string> BudgetSearch::writeRules() {
@@ -521,12 +535,15 @@ void BudgetSearch::keepSolutions() {
 }
 
 llvm::Expected<std::string> BudgetSearch::run() {
+  if (llvm::Error error = assignCandidates())
+    return std::move(error);
+  if (llvm::Error error = checkLimit())
+    return std::move(error);
   if (llvm::Error error = solveCandidates())
     return std::move(error);
   if (llvm::Error error = measure())
     return std::move(error);
-  if (llvm::Error error = choose())
-    return std::move(error);
+  choose();
   keepSolutions();
   progress.note(llvm::formatv("chose {0:F4} bits per weight of {1}",
                               bitsPerWeight, options.budget)

@@ -198,6 +198,8 @@ def test_a_budget_that_nothing_fits(tmp_path, few_tokens):
         FIRST_LAYER,
     )
     assert "expected --budget to be at least" in message
+    # Nothing has been solved for it.
+    assert not (tmp_path / "m.ganq.work").exists()
 
 
 def refuse_keeping_work(tmp_path, *options):

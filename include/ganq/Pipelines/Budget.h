@@ -83,6 +83,12 @@ private:
     size_t chosen = 0;
   };
 
+  /// Gives each weight the schemes and bytes of the candidates.
+  llvm::Error assignCandidates();
+  /// Bytes of packed weights that the budget allows.
+  int64_t getLimit() const;
+  /// Refuses a limit below what the smallest candidates take.
+  llvm::Error checkLimit() const;
   llvm::Error solveCandidates();
   llvm::Error measure();
   /// The reference model with its outputs, for trials.
@@ -92,7 +98,7 @@ private:
   /// Damages in the work folder, by weight and scheme.
   llvm::StringMap<double> readTrials() const;
   llvm::Error keepTrial(llvm::StringRef name, double damage) const;
-  llvm::Error choose();
+  void choose();
   llvm::Expected<std::string> writeRules();
   /// Hands the chosen solutions to the quantizer where they stay valid.
   void keepSolutions();
