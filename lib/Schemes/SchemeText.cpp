@@ -226,6 +226,11 @@ SchemeText::get(MLIRContext *context) const {
   context->getOrLoadDialect<GanqDialect>();
   auto scheme =
       dyn_cast_or_null<SchemeAttrInterface>(parseAttribute(text, context));
+  // The parser does not say which types there may be.
+  const std::string *entry = whole.find("entry");
+  if (!scheme && entry && !parseType(*entry, context))
+    message = "expected entry to be f16, bf16, i8 or f8E4M3FN, but got `" +
+              *entry + "`";
   if (!scheme)
     return makeError(StringRef(text).drop_front(6) + ": " +
                      (message.empty() ? "not a scheme" : message));

@@ -17,6 +17,7 @@
 // RUN: not ganq-opt %s --ganq-assign-schemes="scheme=lut options=outliers=2" 2>&1 | FileCheck %s --check-prefix=SHARE
 // RUN: not ganq-opt %s --ganq-assign-schemes="scheme=lut options=outliers=0.00015" 2>&1 | FileCheck %s --check-prefix=DECIMALS
 // RUN: not ganq-opt %s --ganq-assign-schemes="scheme=lut options=entry=f64" 2>&1 | FileCheck %s --check-prefix=ENTRY
+// RUN: not ganq-opt %s --ganq-assign-schemes="scheme=lut options=entry=I8" 2>&1 | FileCheck %s --check-prefix=NO-TYPE
 
 // TILE: "up" : tensor<128x64xf32, #ganq.lut<bits = 3, group = 128, rows = 8, entry = f8E4M3FN>>
 // OUTLIERS: "up" : tensor<128x64xf32, #ganq.lut<bits = 4, rows = 8, entry = i8, outliers = 50, full_rows = 2>>
@@ -37,6 +38,7 @@
 // SHARE: expected outliers to be a share between 0 and 0.5, but got `2`
 // DECIMALS: expected outliers to have at most four decimals, but got `0.00015`
 // ENTRY: expected entry to be f16, bf16, i8 or f8E4M3FN, but got 'f64'
+// NO-TYPE: lut<entry = I8, bits = 4>: expected entry to be f16, bf16, i8 or f8E4M3FN, but got `I8`
 
 func.func @main(%x: tensor<2x64xf32>) -> tensor<2x128xf32> {
   %up = ganq.parameter "up" : tensor<128x64xf32>
