@@ -490,6 +490,17 @@ def test_the_plan_bounds_what_learning_takes(tokens, tmp_path):
     assert found[1] == pytest.approx(found[0], rel=0.05) and found[0] > 16 * 7 * 32 * 32
 
 
+def test_rows_longer_than_the_context_are_refused(tmp_path):
+    model, output = MODELS / "nanosort_gpt2.opset17.onnx", tmp_path / "m.safetensors"
+    if not model.exists():
+        pytest.skip(f"needs {model}")
+    assert ganq.calibrate(model, output, np.zeros((8, 11), int), dry_run=True)["tokens"] == 88
+    for length in 12, 25:
+        with pytest.raises(ganq.GanqError, match=f"^expected rows of at most 11 tokens, but got {length}$"):
+            ganq.calibrate(model, output, np.zeros((8, length), int))
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_missing_device_is_named(tiny, tokens, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")

@@ -37,10 +37,36 @@ def _learning_bytes(learner):
     return 4 * weights + _PARAMETER * sum(parameters.values()) + int(_SLACK * sum(storages.values()))
 
 
+def _check_length(graph, tokens, block):
+    """Refuses rows of tokens that are too long for the model where shorter ones are not."""
+
+    def attempt(length):
+        runner = Runner(graph, tokens[:, :length], len(tokens), torch.device("meta"))
+        with torch.no_grad():
+            runner.compute(0, graph.needed([block.output], runner.known), {}, [block.output])
+
+    length = tokens.shape[1]
+    try:
+        attempt(length)
+    except GanqError as error:
+        fits, fails = 0, length
+        while fails - fits > 1:
+            middle = (fits + fails) // 2
+            try:
+                attempt(middle)
+                fits = middle
+            except GanqError:
+                fails = middle
+        if not fits:
+            raise
+        raise GanqError(f"expected rows of at most {fits} tokens, but got {length}") from error
+
+
 def make_plan(graph, tokens, blocks, config, device):
     """What a run takes more than it has: bytes of "memory", of another "device"'s memory and of the "disk"."""
-    rows, length = tokens.shape
+    rows = len(tokens)
     batch = min(config.batch, rows)
+    _check_length(graph, tokens[:batch], blocks[0])
     runner = Runner(graph, tokens[:batch], batch, torch.device("meta"))
     with torch.no_grad():
         prefix = graph.needed([blocks[0].input], runner.known)
