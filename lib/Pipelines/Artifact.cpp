@@ -329,11 +329,13 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
   json::Array features;
   for (const std::string &feature : target->getRequiredFeatures(module))
     features.push_back(feature);
+  // As users name it; `host` is known by the processor's own name.
+  std::string cpu = options.cpu == "host" ? target->cpu : options.cpu;
   json::Object manifest{
       {"abi", static_cast<int64_t>(GANQ_MODULE_ABI_VERSION)},
       {"generator", std::string("ganq ") + ganq_version()},
       {"target", json::Object{{"arch", "x86_64"},
-                              {"cpu", target->cpu},
+                              {"cpu", cpu},
                               {"features", std::move(features)}}},
       {"code", "__code__"},
       {"parameters", std::move(parameters)},

@@ -22,6 +22,13 @@ def weights(model):
     return {weight["name"]: weight["scheme"] for weight in report["manifest"]["weights"]}
 
 
+@pytest.mark.parametrize("cpu", ["x86-64-v3", "x86-64-v3-vnni"])
+def test_the_cpu_is_shown_as_it_was_named(cpu, tmp_path):
+    model = data_file("models/nanosort_gpt2.opset17.onnx")
+    run_tool("ganq-compile", model, "-o", tmp_path / "m.ganq", f"--cpu={cpu}", "--scheme=uniform", "--solver=rtn")
+    assert f"x86_64, {cpu}\n" in run_tool("ganq-run", tmp_path / "m.ganq", "--inspect").stdout
+
+
 @pytest.fixture(scope="session")
 def sorting(tmp_path_factory):
     """Rows of the smallest model: six digits and the first five of them sorted."""
