@@ -106,7 +106,8 @@ Error EmulatedModule::launch(StringRef kernel, Dim3 grid, Dim3 block,
                              int64_t dynamicSharedBytes,
                              ArrayRef<void *> args) {
   uint32_t sizes[2][3];
-  for (auto [i, size] : enumerate(ArrayRef<Dim3>{grid, block})) {
+  const Dim3 dimensions[] = {grid, block};
+  for (auto [i, size] : enumerate(dimensions)) {
     int64_t wide[3] = {size.x, size.y, size.z};
     for (int d = 0; d < 3; ++d) {
       if (wide[d] < 1 || wide[d] > INT32_MAX)
