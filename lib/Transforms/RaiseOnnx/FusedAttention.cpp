@@ -125,10 +125,10 @@ Value FusedRaiser::slice(Value value, int64_t dim, int64_t begin, int64_t end) {
 
 Value FusedRaiser::rotate(Value x, Value cos, Value sin, Value count,
                           bool isInterleaved) {
-  return RopeOp::create(builder, loc, x.getType(), x,
-                        model.createPositionRows(builder, loc, cos, count),
-                        model.createPositionRows(builder, loc, sin, count),
-                        Value(),
+  // By name, as compilers evaluate arguments in orders of their own.
+  Value cosRows = model.createPositionRows(builder, loc, cos, count);
+  Value sinRows = model.createPositionRows(builder, loc, sin, count);
+  return RopeOp::create(builder, loc, x.getType(), x, cosRows, sinRows, Value(),
                         isInterleaved ? builder.getUnitAttr() : UnitAttr())
       .getResult();
 }
