@@ -11,11 +11,14 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
+#include "llvm/Support/Path.h"
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 using namespace ganq;
+
+constexpr llvm::StringLiteral prefix = "activations-";
 
 static int64_t strideOf(int64_t bytes) {
   return static_cast<int64_t>(llvm::alignTo(std::max<int64_t>(bytes, 1), 64));
@@ -23,6 +26,15 @@ static int64_t strideOf(int64_t bytes) {
 
 int64_t Streams::fileBytes(int64_t bytes, int64_t sequences) {
   return 2 * sequences * strideOf(bytes);
+}
+
+Streams::Streams(std::string folder, int64_t sequences)
+    : folder(std::move(folder)), sequences(sequences) {
+  std::error_code ignored;
+  for (llvm::sys::fs::directory_iterator file(this->folder, ignored), end;
+       !ignored && file != end; file.increment(ignored))
+    if (llvm::sys::path::filename(file->path()).starts_with(prefix))
+      llvm::sys::fs::remove(file->path());
 }
 
 Streams::~Streams() {
@@ -40,7 +52,7 @@ llvm::Error Streams::allocate(int64_t value, int64_t bytes) {
   llvm::SmallString<128> path;
   int descriptor = -1;
   std::error_code code = llvm::sys::fs::createUniqueFile(
-      folder + "/activations-%%%%%%", descriptor, path);
+      folder + "/" + prefix + "%%%%%%", descriptor, path);
   int64_t size = fileBytes(bytes, sequences);
   auto fail = [&](std::error_code reason) {
     return makeError(llvm::formatv("cannot keep {0} MiB of activations in "

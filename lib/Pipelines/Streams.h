@@ -24,9 +24,9 @@ enum class Stream { Original, Quantized };
 /// value is released serves the next value of its size.
 class Streams {
 public:
-  /// `folder` is where the files lie.
-  Streams(std::string folder, int64_t sequences)
-      : folder(std::move(folder)), sequences(sequences) {}
+  /// `folder` is where the files lie. A process that was killed between making
+  /// a file and taking its name away left one there: it is removed.
+  Streams(std::string folder, int64_t sequences);
   ~Streams();
   Streams(const Streams &) = delete;
   Streams &operator=(const Streams &) = delete;
