@@ -6,25 +6,16 @@
 
 #include "KernelModule.h"
 #include "ganq/Support/Errors.h"
-#include "ganq/Target/CpuTarget.h"
+#include "ganq/Target/CodeGeneration.h"
 #include "ganq/emulator.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/IR/DebugInfo.h"
 #include "llvm/IR/InstIterator.h"
-#include "llvm/IR/LegacyPassManager.h"
-#include "llvm/IR/Verifier.h"
-#include "llvm/MC/TargetRegistry.h"
 #include "llvm/Object/ObjectFile.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/MemoryBuffer.h"
-#include "llvm/Support/TargetSelect.h"
-#include "llvm/Target/TargetMachine.h"
-#include "llvm/Target/TargetOptions.h"
 
 using namespace ganq;
 using namespace llvm;
-
-static constexpr StringLiteral kTriple = "x86_64-unknown-linux-gnu";
 
 //===----------------------------------------------------------------------===//
 // The table that the runtime reads
@@ -132,35 +123,10 @@ void ganq::addModuleTable(KernelModule &kernels) {
 // Optimization and code generation
 //===----------------------------------------------------------------------===//
 
-static Expected<std::unique_ptr<TargetMachine>>
-createMachine(const CpuTarget &target, int level) {
-  static bool initialized = [] {
-    LLVMInitializeX86TargetInfo();
-    LLVMInitializeX86Target();
-    LLVMInitializeX86TargetMC();
-    LLVMInitializeX86AsmPrinter();
-    return true;
-  }();
-  (void)initialized;
-  Triple triple(kTriple);
-  std::string message;
-  const Target *backend = TargetRegistry::lookupTarget(triple, message);
-  if (!backend)
-    return makeError("expected LLVM to generate code for x86-64, but got: " +
-                     message);
-  return std::unique_ptr<TargetMachine>(backend->createTargetMachine(
-      triple, target.cpu, join(target.features, ","), TargetOptions(),
-      Reloc::PIC_, std::nullopt,
-      level == 0   ? CodeGenOptLevel::None
-      : level == 1 ? CodeGenOptLevel::Less
-                   : CodeGenOptLevel::Default));
-}
-
 /// Leaves nothing behind of the GPU that the code was written for.
 static void retarget(Module &module, const CpuTarget &target,
                      TargetMachine &machine) {
-  module.setTargetTriple(Triple(kTriple));
-  module.setDataLayout(machine.createDataLayout());
+  setTarget(module, machine);
   if (NamedMDNode *annotations = module.getNamedMetadata("nvvm.annotations"))
     module.eraseNamedMetadata(annotations);
   for (Function &function : module) {
@@ -176,27 +142,6 @@ static void retarget(Module &module, const CpuTarget &target,
     if (!target.features.empty())
       function.addFnAttr("target-features", join(target.features, ","));
   }
-}
-
-static void optimize(Module &module, TargetMachine &machine, int level) {
-  LoopAnalysisManager loops;
-  FunctionAnalysisManager functions;
-  CGSCCAnalysisManager callGraph;
-  ModuleAnalysisManager modules;
-  PassBuilder builder(&machine);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(callGraph);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, callGraph, modules);
-  OptimizationLevel opt = level <= 0   ? OptimizationLevel::O0
-                          : level == 1 ? OptimizationLevel::O1
-                          : level == 2 ? OptimizationLevel::O2
-                                       : OptimizationLevel::O3;
-  ModulePassManager passes = level <= 0
-                                 ? builder.buildO0DefaultPipeline(opt)
-                                 : builder.buildPerModuleDefaultPipeline(opt);
-  passes.run(module, modules);
 }
 
 /// The object must not want functions that no host of kernels has.
@@ -230,32 +175,21 @@ prepare(Module &module, const EmulatorOptions &options) {
   Expected<CpuTarget> target = CpuTarget::get(options.cpu);
   if (!target)
     return target.takeError();
-  auto machine = createMachine(*target, options.optLevel);
+  auto machine = createTargetMachine(*target, options.optLevel);
   if (machine)
     retarget(module, *target, **machine);
   return machine;
 }
 
-static Error verify(Module &module) {
-  std::string invalid;
-  raw_string_ostream stream(invalid);
-  if (verifyModule(module, &stream))
-    return makeError("expected valid LLVM IR, but got: " + invalid);
-  return Error::success();
-}
-
-static Expected<SmallVector<char, 0>> emit(Module &module,
-                                           TargetMachine &machine, int level) {
-  if (Error error = verify(module))
+static Expected<SmallVector<char, 0>>
+emitObject(Module &module, TargetMachine &machine, int level) {
+  if (Error error = ganq::verify(module))
     return std::move(error);
   optimize(module, machine, level);
   SmallVector<char, 0> object;
-  raw_svector_ostream bytes(object);
-  legacy::PassManager passes;
-  if (machine.addPassesToEmitFile(passes, bytes, nullptr,
-                                  CodeGenFileType::ObjectFile))
-    return makeError("expected LLVM to write x86-64 objects, but it cannot");
-  passes.run(module);
+  if (Error error =
+          ganq::emit(module, machine, CodeGenFileType::ObjectFile, object))
+    return std::move(error);
   return object;
 }
 
@@ -264,7 +198,7 @@ ganq::compileForHost(Module &module, const EmulatorOptions &options) {
   auto machine = prepare(module, options);
   if (!machine)
     return machine.takeError();
-  return emit(module, **machine, options.optLevel);
+  return emitObject(module, **machine, options.optLevel);
 }
 
 Expected<SmallVector<char, 0>>
@@ -282,7 +216,7 @@ ganq::compileKernels(mlir::gpu::GPUModuleOp gpuModule,
   if (!machine)
     return machine.takeError();
   // The passes in between expect valid IR.
-  if (Error error = verify(module))
+  if (Error error = ganq::verify(module))
     return std::move(error);
   if (Error error = instrumentAccesses(*kernels))
     return std::move(error);
@@ -294,7 +228,7 @@ ganq::compileKernels(mlir::gpu::GPUModuleOp gpuModule,
     if (!variable.isDeclaration() && variable.getName() != "ganq_simt_module" &&
         !variable.hasLocalLinkage())
       variable.setLinkage(GlobalValue::InternalLinkage);
-  auto object = emit(module, **machine, options.optLevel);
+  auto object = emitObject(module, **machine, options.optLevel);
   if (!object)
     return object.takeError();
   if (Error error = checkSymbols(*object))

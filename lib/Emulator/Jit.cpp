@@ -5,10 +5,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "Jit.h"
+#include "ganq/Target/CodeGeneration.h"
 #include "ganq/emulator.h"
 #include "llvm/ExecutionEngine/Orc/AbsoluteSymbols.h"
 #include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
-#include "llvm/Support/TargetSelect.h"
 
 using namespace ganq;
 using namespace llvm;
@@ -36,10 +36,7 @@ ArrayRef<HostSymbol> ganq::getEmulatorSymbols() {
 
 Expected<std::unique_ptr<LoadedObject>>
 LoadedObject::load(ArrayRef<char> object, ArrayRef<HostSymbol> symbols) {
-  LLVMInitializeX86TargetInfo();
-  LLVMInitializeX86Target();
-  LLVMInitializeX86TargetMC();
-  LLVMInitializeX86AsmPrinter();
+  initializeBackends();
   auto jit = orc::LLJITBuilder().create();
   if (!jit)
     return jit.takeError();

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Target/Cubin.h"
+#include "ganq/Target/CodeGeneration.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/GPU/GPUToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
@@ -14,8 +15,6 @@
 #include "llvm/IR/DiagnosticInfo.h"
 #include "llvm/IR/DiagnosticPrinter.h"
 #include "llvm/IR/LegacyPassManager.h"
-#include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/FileSystem.h"
@@ -23,9 +22,6 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/Program.h"
-#include "llvm/Support/TargetSelect.h"
-#include "llvm/Target/TargetMachine.h"
-#include "llvm/Target/TargetOptions.h"
 #include <algorithm>
 #include <mutex>
 
@@ -35,47 +31,14 @@ using llvm::createStringError;
 using llvm::Error;
 using llvm::Expected;
 
-static constexpr llvm::StringLiteral kTriple = "nvptx64-nvidia-cuda";
-
-static Expected<std::unique_ptr<llvm::TargetMachine>>
-createMachine(const GpuTarget &target) {
-  static bool initialized = [] {
-    LLVMInitializeNVPTXTargetInfo();
-    LLVMInitializeNVPTXTarget();
-    LLVMInitializeNVPTXTargetMC();
-    LLVMInitializeNVPTXAsmPrinter();
-    return true;
-  }();
-  (void)initialized;
-  llvm::Triple triple(kTriple);
-  std::string message;
-  const llvm::Target *backend =
-      llvm::TargetRegistry::lookupTarget(triple, message);
-  if (!backend)
-    return createStringError("expected LLVM to generate code for NVPTX, but "
-                             "got: " +
-                             message);
-  return std::unique_ptr<llvm::TargetMachine>(backend->createTargetMachine(
-      triple, target.chip, GpuTarget::kFeatures, llvm::TargetOptions(),
-      std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
-}
-
 /// Passes that neither change nor move arithmetic.
 static void simplify(llvm::Module &module, llvm::TargetMachine &machine) {
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager callGraph;
-  llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder(&machine);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(callGraph);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, callGraph, modules);
-  llvm::ModulePassManager passes;
-  llvm::cantFail(builder.parsePassPipeline(
-      passes, "function(early-cse<memssa>,simplifycfg,adce)"));
-  passes.run(module, modules);
+  runModulePasses(module, machine, {}, [](llvm::PassBuilder &builder) {
+    llvm::ModulePassManager passes;
+    llvm::cantFail(builder.parsePassPipeline(
+        passes, "function(early-cse<memssa>,simplifycfg,adce)"));
+    return passes;
+  });
 }
 
 namespace {
@@ -140,8 +103,7 @@ struct CodeGeneration {
 
 private:
   void emit() {
-    code->setTargetTriple(llvm::Triple(kTriple));
-    code->setDataLayout(machine->createDataLayout());
+    setTarget(*code, *machine);
     simplify(*code, *machine);
     // On the heap, for what may be abandoned.
     auto passes = std::make_unique<llvm::legacy::PassManager>();
@@ -158,7 +120,7 @@ private:
 
 Expected<std::string> ganq::compileToPtx(gpu::GPUModuleOp module,
                                          const GpuTarget &target) {
-  auto machine = createMachine(target);
+  auto machine = createTargetMachine(target);
   if (!machine)
     return machine.takeError();
   MLIRContext &context = *module.getContext();

@@ -5,22 +5,16 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Target/NativeObject.h"
+#include "ganq/Target/CodeGeneration.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/IR/LegacyPassManager.h"
-#include "llvm/IR/Verifier.h"
-#include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
-#include "llvm/Support/TargetSelect.h"
-#include "llvm/Target/TargetMachine.h"
-#include "llvm/Target/TargetOptions.h"
 #include "llvm/Transforms/Utils/Cloning.h"
 
 using namespace mlir;
@@ -28,35 +22,6 @@ using namespace ganq;
 using llvm::createStringError;
 using llvm::Error;
 using llvm::Expected;
-
-static constexpr llvm::StringLiteral kTriple = "x86_64-unknown-linux-gnu";
-
-static Expected<std::unique_ptr<llvm::TargetMachine>>
-createMachine(const CpuTarget &target, int optLevel) {
-  static bool initialized = [] {
-    LLVMInitializeX86TargetInfo();
-    LLVMInitializeX86Target();
-    LLVMInitializeX86TargetMC();
-    LLVMInitializeX86AsmPrinter();
-    return true;
-  }();
-  (void)initialized;
-  llvm::Triple triple(kTriple);
-  std::string message;
-  const llvm::Target *backend =
-      llvm::TargetRegistry::lookupTarget(triple, message);
-  if (!backend)
-    return createStringError("expected LLVM to generate code for x86-64, but "
-                             "got: " +
-                             message);
-  auto level = optLevel == 0   ? llvm::CodeGenOptLevel::None
-               : optLevel == 1 ? llvm::CodeGenOptLevel::Less
-               : optLevel == 2 ? llvm::CodeGenOptLevel::Default
-                               : llvm::CodeGenOptLevel::Aggressive;
-  return std::unique_ptr<llvm::TargetMachine>(backend->createTargetMachine(
-      triple, target.cpu, llvm::join(target.features, ","),
-      llvm::TargetOptions(), llvm::Reloc::PIC_, std::nullopt, level));
-}
 
 static void setFunctionAttributes(llvm::Module &module,
                                   const CpuTarget &target) {
@@ -71,42 +36,6 @@ static void setFunctionAttributes(llvm::Module &module,
     if (target.avx512)
       function.addFnAttr("prefer-vector-width", "512");
   }
-}
-
-static void optimize(llvm::Module &module, llvm::TargetMachine &machine,
-                     int level) {
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager callGraph;
-  llvm::ModuleAnalysisManager modules;
-  llvm::PipelineTuningOptions tuning;
-  tuning.LoopVectorization = tuning.SLPVectorization = level >= 2;
-  llvm::PassBuilder builder(&machine, tuning);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(callGraph);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, callGraph, modules);
-  llvm::OptimizationLevel opt = level == 0   ? llvm::OptimizationLevel::O0
-                                : level == 1 ? llvm::OptimizationLevel::O1
-                                : level == 2 ? llvm::OptimizationLevel::O2
-                                             : llvm::OptimizationLevel::O3;
-  llvm::ModulePassManager passes =
-      level == 0 ? builder.buildO0DefaultPipeline(opt)
-                 : builder.buildPerModuleDefaultPipeline(opt);
-  passes.run(module, modules);
-}
-
-static Error emit(llvm::Module &module, llvm::TargetMachine &machine,
-                  llvm::CodeGenFileType kind,
-                  llvm::SmallVectorImpl<char> &bytes) {
-  llvm::raw_svector_ostream stream(bytes);
-  llvm::legacy::PassManager passes;
-  if (machine.addPassesToEmitFile(passes, stream, nullptr, kind))
-    return createStringError("expected LLVM to write x86-64 objects, but it "
-                             "cannot");
-  passes.run(module);
-  return Error::success();
 }
 
 static Expected<std::string> findLinker() {
@@ -185,7 +114,7 @@ ganq::compileToSharedObject(ModuleOp module, const TargetOptions &options) {
   Expected<CpuTarget> target = CpuTarget::get(options.cpu);
   if (!target)
     return target.takeError();
-  auto machine = createMachine(*target, options.optLevel);
+  auto machine = createTargetMachine(*target, options.optLevel);
   if (!machine)
     return machine.takeError();
 
@@ -197,13 +126,10 @@ ganq::compileToSharedObject(ModuleOp module, const TargetOptions &options) {
   if (!native)
     return createStringError(
         "expected a module in the LLVM dialect; run ganq-convert-to-llvm");
-  native->setTargetTriple(llvm::Triple(kTriple));
-  native->setDataLayout((*machine)->createDataLayout());
+  setTarget(*native, **machine);
   setFunctionAttributes(*native, *target);
-  std::string invalid;
-  llvm::raw_string_ostream invalidStream(invalid);
-  if (llvm::verifyModule(*native, &invalidStream))
-    return createStringError("expected valid LLVM IR, but got: " + invalid);
+  if (Error error = ganq::verify(*native))
+    return std::move(error);
 
   optimize(*native, **machine, options.optLevel);
   if (options.assembly) {
