@@ -291,28 +291,6 @@ Value IntegerBuilder::inRowOrder(Value sums) {
   return shuffle(sums, sums, getTransposedRow, 16);
 }
 
-KernelBuilder::Values IntegerBuilder::transpose(Values rows) {
-  // Swaps blocks off the diagonal, of all sizes.
-  auto count = static_cast<int64_t>(rows.size());
-  for (int64_t size = 1; size < count; size *= 2)
-    for (int64_t i = 0; i < count; ++i) {
-      if (i & size)
-        continue;
-      Value a = rows[i], c = rows[i + size];
-      auto swapped = [&](int64_t offset) {
-        return shuffle(
-            a, c,
-            [=](int64_t at) {
-              return at & size ? count + at - size + offset : at + offset;
-            },
-            count);
-      };
-      rows[i] = swapped(0);
-      rows[i + size] = swapped(size);
-    }
-  return rows;
-}
-
 Value IntegerBuilder::loadIntegers(Value memref, ValueRange at, Value mask) {
   Value loaded = k.loadElements(memref, at, mask);
   if (getElementTypeOrSelf(loaded).isInteger(32))

@@ -86,9 +86,6 @@ public:
   /// The sums of rows in that order as row by row.
   Value inRowOrder(Value sums);
 
-  /// Of 16 vectors.
-  Values transpose(Values rows);
-
   /// `count` elements of a buffer of integers as 16 unsigned i32; all of them
   /// without a mask.
   Value loadIntegers(Value memref, mlir::ValueRange at, Value mask);

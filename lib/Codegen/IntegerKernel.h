@@ -63,9 +63,6 @@ private:
 
   void beginBlock(Value index);
 
-  /// [N, 1] as [N].
-  Value flat(Value memref);
-
   /// Four rows of W.
   struct Tile {
     Value number, base; ///< Its number and the first byte of its codes.

@@ -66,24 +66,17 @@ void IntegerMatmul::beginBlock(Value index) {
   bias = in.bias ? k.loadVector(in.bias, column, storeMask) : Value();
   if (p.group)
     return loadGroups();
-  scale = k.loadVector(flat(in.scale), column, padMask);
-  Value codes = b.loadIntegers(flat(in.sum), column, padMask);
+  scale = k.loadVector(k.flatten(in.scale), column, padMask);
+  Value codes = b.loadIntegers(k.flatten(in.sum), column, padMask);
   if (p.tableRows) {
     // Bytes are entries plus 128; the sum is that of entries.
     zero = k.splatInt(128);
     sum = codes;
     return;
   }
-  zero = b.loadIntegers(flat(in.zero), column, padMask);
+  zero = b.loadIntegers(k.flatten(in.zero), column, padMask);
   sum =
       b.subi(codes, b.muli(zero, k.splatInt(static_cast<int32_t>(p.columns))));
-}
-
-Value IntegerMatmul::flat(Value memref) {
-  if (cast<MemRefType>(memref.getType()).getRank() == 1)
-    return memref;
-  return memref::CollapseShapeOp::create(
-      k.builder, k.loc, memref, SmallVector<ReassociationIndices>{{0, 1}});
 }
 
 Value IntegerMatmul::tileAt(Value number) {
@@ -190,10 +183,10 @@ void IntegerMatmul::loadGroups() {
         codes.back() =
             b.ori(codes.back(), b.shift(zeros.back(), 16, /*isSigned=*/false));
     }
-    scales = b.transpose(scales);
-    codes = b.transpose(codes);
+    scales = k.transpose(scales);
+    codes = k.transpose(codes);
     if (!isNarrow)
-      zeros = b.transpose(zeros);
+      zeros = k.transpose(zeros);
     for (int64_t i = 0; i < count; ++i) {
       Value zeroPoint =
           isNarrow ? b.shift(codes[i], -16, /*isSigned=*/false) : zeros[i];
