@@ -528,19 +528,9 @@ private:
                else
                  sum = integer ? k.add(sum, value) : k.fadd(sum, value);
              }
-             store(sum, k.add(firstToken, token), k.add(firstRow, row));
+             context.finish(decoders.empty() ? nullptr : decoders[0].get(), sum,
+                            k.add(firstToken, token), k.add(firstRow, row));
            });
-  }
-
-  void store(Value sum, Value token, Value row) {
-    k.when(k.both(k.less(token, operands.m), k.less(row, operands.n)), [&] {
-      Value value = sum;
-      if (context.isInteger())
-        value = context.scaleIntegers(sum, token, row);
-      else if (Value scale = decoders[0]->rowScale(operands, row))
-        value = k.fmul(sum, scale);
-      context.storeResult(value, token, row);
-    });
   }
 
   const GpuKernelContext &context;

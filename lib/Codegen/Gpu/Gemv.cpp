@@ -285,20 +285,8 @@ private:
                else
                  sum = integer ? k.add(sum, value) : k.fadd(sum, value);
              }
-             finish(sum, k.add(firstToken, token));
+             context.finish(decoder.get(), sum, k.add(firstToken, token), row);
            });
-  }
-
-  void finish(Value sum, Value token) {
-    Value inside = k.both(k.less(token, operands.m), k.less(row, operands.n));
-    k.when(inside, [&] {
-      Value value = sum;
-      if (context.isInteger())
-        value = context.scaleIntegers(sum, token, row);
-      else if (Value scale = decoder->rowScale(operands, row))
-        value = k.fmul(sum, scale);
-      context.storeResult(value, token, row);
-    });
   }
 
   const GpuKernelContext &context;

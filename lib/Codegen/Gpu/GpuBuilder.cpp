@@ -264,36 +264,30 @@ Values GpuBuilder::mmaFloat(ValueRange a, ValueRange x, ValueRange c,
         word = LLVM::BitcastOp::create(b, loc, VectorType::get(2, type), word);
     return values;
   };
-  auto kind = half ? NVVM::MMATypes::f16 : NVVM::MMATypes::bf16;
-  auto result = LLVM::LLVMStructType::getLiteral(b.getContext(),
-                                                 SmallVector<Type>(4, f32));
-  Value op = NVVM::MmaOp::create(
-      b, loc, result, operand(a), operand(x), c, {16, 8, 16}, std::nullopt,
-      std::nullopt, std::array<NVVM::MMATypes, 2>{kind, kind},
-      std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row,
-                                     NVVM::MMALayout::col});
-  return unpack(op, 4);
+  return multiply(operand(a), operand(x), c, f32, 16,
+                  half ? NVVM::MMATypes::f16 : NVVM::MMATypes::bf16);
 }
 Values GpuBuilder::mmaBytes(ValueRange a, ValueRange x, ValueRange c) {
-  auto result = LLVM::LLVMStructType::getLiteral(b.getContext(),
-                                                 SmallVector<Type>(4, i32));
-  Value op = NVVM::MmaOp::create(
-      b, loc, result, a, x, c, {16, 8, 32}, std::nullopt,
-      NVVM::MMAIntOverflow::wrapped,
-      std::array<NVVM::MMATypes, 2>{NVVM::MMATypes::u8, NVVM::MMATypes::u8},
-      std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row,
-                                     NVVM::MMALayout::col});
-  return unpack(op, 4);
+  return multiply(a, x, c, i32, 32, NVVM::MMATypes::u8);
 }
 Values GpuBuilder::mmaBits(ValueRange a, ValueRange x, ValueRange c) {
+  return multiply(a, x, c, i32, 256, NVVM::MMATypes::b1);
+}
+Values GpuBuilder::multiply(ValueRange a, ValueRange x, ValueRange c, Type sum,
+                            int64_t depth, NVVM::MMATypes kind) {
   auto result = LLVM::LLVMStructType::getLiteral(b.getContext(),
-                                                 SmallVector<Type>(4, i32));
-  Value op = NVVM::MmaOp::create(
-      b, loc, result, a, x, c, {16, 8, 256}, NVVM::MMAB1Op::and_popc,
-      NVVM::MMAIntOverflow::wrapped,
-      std::array<NVVM::MMATypes, 2>{NVVM::MMATypes::b1, NVVM::MMATypes::b1},
-      std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row,
-                                     NVVM::MMALayout::col});
+                                                 SmallVector<Type>(4, sum));
+  std::optional<NVVM::MMAB1Op> bits;
+  if (kind == NVVM::MMATypes::b1)
+    bits = NVVM::MMAB1Op::and_popc;
+  std::optional<NVVM::MMAIntOverflow> overflow;
+  if (sum == i32)
+    overflow = NVVM::MMAIntOverflow::wrapped;
+  Value op =
+      NVVM::MmaOp::create(b, loc, result, a, x, c, {16, 8, depth}, bits,
+                          overflow, std::array<NVVM::MMATypes, 2>{kind, kind},
+                          std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row,
+                                                         NVVM::MMALayout::col});
   return unpack(op, 4);
 }
 

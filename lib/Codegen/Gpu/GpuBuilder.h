@@ -131,6 +131,9 @@ public:
 
 private:
   Values unpack(Value structure, int64_t count);
+  /// mma.m16n8k<depth> of operands of one kind.
+  Values multiply(mlir::ValueRange a, mlir::ValueRange b, mlir::ValueRange c,
+                  mlir::Type sum, int64_t depth, mlir::NVVM::MMATypes kind);
 };
 
 } // namespace ganq

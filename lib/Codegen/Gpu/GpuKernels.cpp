@@ -126,6 +126,19 @@ Error ganq::checkGpuSizes(const GpuQuantizeSpec &spec, int64_t m, int64_t k) {
                                   : getXBytes(m, k, 8, 128)}});
 }
 
+void GpuKernelContext::finish(RowDecoder *decoder, Value sum, Value token,
+                              Value row) const {
+  Value inside = k.both(k.less(token, operands.m), k.less(row, operands.n));
+  k.when(inside, [&] {
+    Value value = sum;
+    if (isInteger())
+      value = scaleIntegers(sum, token, row);
+    else if (Value scale = decoder->rowScale(operands, row))
+      value = k.fmul(sum, scale);
+    storeResult(value, token, row);
+  });
+}
+
 Expected<GpuLayout> ganq::getGpuLayout(const GpuMatmulSpec &spec, int64_t rows,
                                        int64_t columns) {
   Expected<GpuDecoding> decoding = getGpuDecoding(spec);

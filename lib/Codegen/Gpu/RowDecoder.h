@@ -77,7 +77,6 @@ llvm::Expected<GpuDecoding> getGpuDecoding(const GpuMatmulSpec &spec);
 class SharedTableDecoder : public RowDecoder {
 public:
   using RowDecoder::RowDecoder;
-  int64_t getTableBytes() const { return (getMask() + 1) * 128; }
   /// Fills the table for row `row` = first row of the block + lane; `warp` of
   /// `warps` does its part. A barrier must follow.
   void fill(const GpuOperands &operands, Value shared, Value row, Value lane,

@@ -33,6 +33,12 @@ struct GpuKernelContext {
                                 : k.mul(granule, getGroupsPerGranule());
   }
 
+  /// The result of a sum of products at [token, row], where that is inside:
+  /// scaled, and stored with bias, activation and residual.
+  void finish(RowDecoder *decoder, mlir::Value sum, mlir::Value token,
+              mlir::Value row) const;
+
+private:
   /// out[token, row] = activation(value + bias) + residual, for f32 `value`.
   void storeResult(mlir::Value value, mlir::Value token, mlir::Value row) const;
   /// The sum of products of codes to that of values (docs/GpuKernels.md).
