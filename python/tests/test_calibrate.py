@@ -1,7 +1,6 @@
 """Learned calibration: graphs, rounding, learning, files, the command."""
 
 import json
-import math
 import os
 import re
 import subprocess
@@ -41,9 +40,9 @@ try:
     import onnx
     import torch
     from onnx import TensorProto, helper, numpy_helper
-    from safetensors import safe_open
+    from tiny import HIDDEN, VOCABULARY, WIDTH, Stop, read, write_model
 
-    from ganq._learn import choose, quantize
+    from ganq._learn import quantize
     from ganq._learn import plan as plan_module
     from ganq._learn.calibrate import choose_keys
     from ganq._learn.graph import Graph
@@ -53,106 +52,11 @@ except ImportError as error:
     pytest.skip(f"learned calibration cannot be tested: {error}", allow_module_level=True)
 
 torch.set_num_threads(1)
-WIDTH, HIDDEN, VOCABULARY, HEADS = 32, 48, 40, 2
-
-
-def write_model(path, extra=(), bias=False):
-    """A decoder of two blocks with random weights: attention and a gated MLP, norms before each."""
-    random = np.random.default_rng(0)
-    nodes, weights = [], {}
-
-    def constant(name, value):
-        weights[name] = numpy_helper.from_array(np.asarray(value), name)
-        return name
-
-    def node(op, inputs, name, output=None, **attributes):
-        output = output or f"{name}_output"
-        nodes.append(helper.make_node(op, inputs, [output], name, **attributes))
-        return output
-
-    def linear(x, path, n, k, output=None):
-        scale = random.lognormal(0, 0.7, (k, 1)) / np.sqrt(k)
-        w = constant(f"onnx::MatMul_{len(weights)}", (random.normal(size=(k, n)) * scale).astype(np.float32))
-        y = node("MatMul", [x, w], f"/{path}/MatMul", None if bias else output)
-        if bias:
-            b = constant(f"{path.replace('/', '.')}.bias", random.normal(size=n).astype(np.float32) * 0.3)
-            y = node("Add", [y, b], f"/{path}/Add", output)
-        return y
-
-    def norm(x, path):
-        scale = constant(f"{path}.scale", random.lognormal(0, 0.5, WIDTH).astype(np.float32))
-        shift = constant(f"{path}.shift", np.zeros(WIDTH, np.float32))
-        return node("LayerNormalization", [x, scale, shift], f"/{path}/Norm", axis=-1)
-
-    table = constant("embedding", random.normal(size=(VOCABULARY, WIDTH)).astype(np.float32))
-    x = node("Gather", [table, "ids"], "/embedding")
-    length = node("Gather", [node("Shape", ["ids"], "/shape"), constant("one", np.int64(1))], "/length")
-    square = node(
-        "Concat",
-        [node("Unsqueeze", [length, constant("zeros", np.zeros(1, np.int64))], "/size")] * 2,
-        "/square",
-        axis=0,
-    )
-    low = helper.make_tensor("value", TensorProto.FLOAT, [1], [-1e9])
-    mask = node("Trilu", [node("ConstantOfShape", [square], "/full", value=low), "one"], "/mask", upper=1)
-    heads = constant("heads", np.array([0, 0, HEADS, WIDTH // HEADS]))
-    for i in range(2):
-        y = norm(x, f"{i}/before")
-        q, k, v = (
-            node(
-                "Transpose",
-                [node("Reshape", [linear(y, f"{i}/{name}", WIDTH, WIDTH), heads], f"/{i}/{name}/Reshape")],
-                f"/{i}/{name}/Transpose",
-                perm=[0, 2, 3, 1] if name == "k" else [0, 2, 1, 3],
-            )
-            for name in "qkv"
-        )
-        scores = node(
-            "Mul",
-            [node("MatMul", [q, k], f"/{i}/scores"), constant(f"{i}.scale", np.float32(0.25))],
-            f"/{i}/scaled",
-        )
-        p = node("Softmax", [node("Add", [scores, mask], f"/{i}/masked")], f"/{i}/softmax", axis=-1)
-        y = node("Transpose", [node("MatMul", [p, v], f"/{i}/mixed")], f"/{i}/back", perm=[0, 2, 1, 3])
-        y = node("Reshape", [y, constant(f"{i}.merge", np.array([0, 0, WIDTH]))], f"/{i}/merged")
-        x = node("Add", [x, linear(y, f"{i}/o", WIDTH, WIDTH)], f"/{i}/attended")
-        y = norm(x, f"{i}/after")
-        gate = node("Tanh", [linear(y, f"{i}/gate", HIDDEN, WIDTH)], f"/{i}/tanh")
-        y = node("Mul", [gate, linear(y, f"{i}/up", HIDDEN, WIDTH)], f"/{i}/gated")
-        x = node("Add", [x, linear(y, f"{i}/down", WIDTH, HIDDEN)], f"/{i}/out")
-    for op in extra:
-        x = node(op, [x], f"the_{op}", domain="com.example")
-    linear(norm(x, "last"), "head", VOCABULARY, WIDTH, "logits")
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "seq"])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "seq", VOCABULARY])],
-        list(weights.values()),
-    )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("tiny") / "tiny.onnx")
-
-
-@pytest.fixture(scope="module")
-def tokens():
-    return np.random.default_rng(1).integers(0, VOCABULARY, (6, 12))
 
 
 def config_of(summary):
     names = Config.__dataclass_fields__
     return Config(**{"batch": 1, **{name: summary[name] for name in names if name in summary}})
-
-
-def read(path):
-    with safe_open(path, "np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
 
 
 # Graphs
@@ -328,124 +232,6 @@ def test_offsets_are_learned_when_asked_for(tokens, tmp_path):
         path, tmp_path / "c", tokens, activation_bits=4, epochs=1, shift=False, smooth=False
     )
     assert not any("input_" in name for name in read(tmp_path / "c")[0])
-
-
-class Stop(Exception):
-    pass
-
-
-def test_a_stopped_run_goes_on(tiny, tokens, tmp_path):
-    options = dict(bits=3, activation_bits=8, epochs=2, batch=4)
-    whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
-    ganq.calibrate(tiny, whole, tokens, **options)
-
-    def stop(block, blocks, epoch, epochs, loss):
-        if (block, epoch) == (1, 1):
-            raise Stop
-
-    with pytest.raises(Stop):
-        ganq.calibrate(tiny, resumed, tokens, progress=stop, **options)
-    assert sorted(x.name for x in tmp_path.iterdir()) == ["resumed.safetensors.partial", "whole.safetensors"]
-    summary = ganq.calibrate(tiny, resumed, tokens, **options)
-    assert summary["resumed_blocks"] == 1
-    first, second = read(whole), read(resumed)
-    assert first[1] == second[1] and first[0].keys() == second[0].keys()
-    assert all(np.array_equal(value, second[0][name]) for name, value in first[0].items())
-    # Other options, or half a file, start afresh.
-    partial = Path(f"{resumed}.partial")
-    with pytest.raises(Stop):
-        ganq.calibrate(tiny, resumed, tokens, progress=stop, **options)
-    assert ganq.calibrate(tiny, resumed, tokens, **{**options, "seed": 1})["resumed_blocks"] == 0
-    assert not partial.exists()
-    partial.mkdir()
-    (partial / "0.safetensors").write_bytes(b"half")
-    assert ganq.calibrate(tiny, resumed, tokens, **options)["resumed_blocks"] == 0
-    partial.write_text("no folder")
-    with pytest.raises(ganq.GanqError, match="cannot write .*partial"):
-        ganq.calibrate(tiny, resumed, tokens, **options)
-
-
-def test_trials_choose_how_long(tiny, tokens, tmp_path, monkeypatch):
-    monkeypatch.setattr(choose, "_LAST", {True: 10})
-    tokens, options, calls, notes = tokens[:3, :8], dict(bits=3, activation_bits=8), [], []
-
-    def stop(block, blocks, epoch, epochs, loss):
-        calls.append(epochs)
-        if (epochs, block) == (10, 1):
-            raise Stop
-
-    with pytest.raises(Stop):
-        ganq.calibrate(tiny, tmp_path / "c", tokens, progress=stop, **options)
-    assert calls == [5] * 10 + [10] * 11
-    summary = ganq.calibrate(tiny, tmp_path / "c", tokens, on_note=notes.append, **options)
-    trials = summary["trials"]
-    assert list(trials)[:3] == ["0x1", "5x1", "10x1"] and trials["5x1"] < 0.98 * trials["0x1"]
-    epochs, rate = summary["chosen"]
-    assert trials[f"{epochs}x{rate:g}"] <= min(trials.values()) / 0.98
-    assert any(f"divergence {trials['5x1']:.4g} on rows held out" in note for note in notes)
-    assert re.match(
-        r"2 blocks, 24 tokens, c.*; takes up to 0.*GiB of memory, 0.* GiB of disk space", notes[0]
-    )
-    # The stopped run is no other than a whole one, and all rows count in the end.
-    calls.clear()
-    assert ganq.calibrate(tiny, tmp_path / "d", tokens, **options)["trials"] == trials
-    assert (tmp_path / "c").read_bytes() == (tmp_path / "d").read_bytes()
-    if epochs and rate == 1:
-        ganq.calibrate(tiny, tmp_path / "e", tokens, epochs=epochs, **options)
-        e, c = read(tmp_path / "e")[0], read(tmp_path / "c")[0]
-        assert all(np.array_equal(value, c[name]) for name, value in e.items())
-    # One row cannot be shared.
-    assert ganq.calibrate(tiny, tmp_path / "f", tokens[:1], **options)["chosen"] == [5, 1.0]
-    assert not list(tmp_path.glob("*.partial"))
-
-
-@pytest.mark.parametrize(
-    "divergences,chosen,tried",
-    [
-        ({"0x1": 9, "5x1": 5, "10x1": 4, "20x1": 3, "20x0.5": 3}, (20, 1.0), 5),
-        ({"0x1": 9, "5x1": 5, "10x1": 4.95, "5x0.5": 4}, (5, 0.5), 4),
-        ({"0x1": 9, "5x1": 5, "10x1": math.inf, "5x0.5": 4.95}, (5, 1.0), 4),
-        ({"0x1": 3, "5x1": 5, "5x0.5": 4}, (0, 1.0), 3),
-        ({"0x1": 3, "5x1": math.inf, "5x0.5": 2}, (5, 0.5), 3),
-    ],
-)
-def test_longer_trials_must_pay(divergences, chosen, tried):
-    seen = []
-
-    def attempt(setting):
-        seen.append(f"{setting.epochs}x{setting.rate:g}")
-        return divergences[seen[-1]]
-
-    found = choose.choose_setting(True, attempt)
-    assert (found.epochs, found.rate) == chosen and len(seen) == tried
-
-
-def test_no_row_both_teaches_and_judges():
-    for count in (2, 8, 31):
-        learned, held = choose.hold_out(count, 0)
-        assert sorted([*learned, *held]) == list(range(count)) and len(held) == max(1, count // 8)
-    assert [len(part) for part in choose.hold_out(1, 0)] == [1, 0]
-
-
-def test_the_divergence_is_that_of_the_models_result(tiny, tokens):
-    graph = Graph(tiny)
-    block = graph.blocks(choose_keys(graph))[1]
-    runner = Runner(graph, tokens, 2, torch.device("cpu"))
-    nodes = graph.needed([block.output, graph.logits], runner.known)
-    exact, rounded, want = [], [], []
-    for i in range(3):
-        with torch.no_grad():
-            y, p = runner.compute(i, nodes, {}, [block.output, graph.logits])
-            noisy = y + 0.1 * torch.randn_like(y)
-            (q,) = runner.compute(
-                i, graph.needed([graph.logits], {block.output}), {block.output: noisy}, [graph.logits]
-            )
-        exact.append(y), rounded.append(noisy)
-        p, q = p.softmax(-1), q.softmax(-1)
-        want.append((p * (p / q).log()).sum(-1).mean().item())
-    got = choose.divergence(runner, block, exact, rounded, [0, 2])
-    assert got == pytest.approx((want[0] + want[2]) / 2, rel=1e-4) and got > 1e-4
-    assert choose.divergence(runner, block, exact, exact, [0, 1, 2]) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_plan_says_what_is_needed(tiny, tokens, tmp_path):
