@@ -109,6 +109,30 @@ TEST(GpuEpilogue, BiasActivationResidual) {
   EXPECT_EQ(relu.check({3, 40, 96}, 2), "");
 }
 
+/// Both skeletons and all strategies store results of f32.
+TEST(GpuEpilogue, FloatResults) {
+  mlir::MLIRContext context;
+  auto check = [&](const std::string &scheme, GpuStrategy strategy,
+                   GpuShape shape, GpuActivation activation) {
+    GpuMatmulSpec spec = kernelFor(shape.m, strategy);
+    spec.bias = spec.residual = true;
+    spec.activation = activation;
+    GpuKernelUnderTest kernel(context, scheme, spec, /*floatResult=*/true);
+    EXPECT_EQ(kernel.check(shape, 3), "") << scheme;
+  };
+  constexpr GpuActivation kNone = GpuActivation::None;
+  check("#ganq.pot<bits = 3, group = 32>", GpuStrategy::F16, {3, 40, 96},
+        kNone);
+  check("#ganq.lut<bits = 2>", GpuStrategy::F16, {9, 40, 100},
+        GpuActivation::Silu);
+  check("#ganq.uniform<bits = 4, scale = bf16>", GpuStrategy::F16, {1, 40, 96},
+        GpuActivation::Relu);
+  const char *codes = "#ganq.uniform<bits = 2, activation = 4>";
+  check(codes, GpuStrategy::Dp4a, {2, 40, 96}, kNone);
+  check(codes, GpuStrategy::Int8, {9, 40, 96}, kNone);
+  check(codes, GpuStrategy::Btc, {9, 40, 96}, kNone);
+}
+
 //===----------------------------------------------------------------------===//
 // Everything
 //===----------------------------------------------------------------------===//

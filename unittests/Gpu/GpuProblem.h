@@ -25,9 +25,10 @@ extern const std::vector<GpuShape> kGpuShapes;
 /// A kernel in the emulator, or why it could not be made.
 class GpuKernelUnderTest {
 public:
-  /// `attributes` is the text of the scheme; the other fields are as given.
+  /// `scheme` is the text of the scheme; the other fields are as given, but
+  /// that the result is f32 with `floatResult`.
   GpuKernelUnderTest(mlir::MLIRContext &context, const std::string &scheme,
-                     GpuMatmulSpec spec);
+                     GpuMatmulSpec spec, bool floatResult = false);
 
   const std::string &getError() const { return error; }
   const GpuMatmulSpec &getSpec() const { return spec; }

@@ -77,6 +77,11 @@ private:
              << "expected `type` to be f16 or bf16, but got `" << type << "`";
     spec.type = type == "f16" ? cast<FloatType>(Float16Type::get(&getContext()))
                               : BFloat16Type::get(&getContext());
+    if (outType == "f32")
+      spec.outType = Float32Type::get(&getContext());
+    else if (!outType.empty() && outType != type)
+      return emitError(loc) << "expected `out-type` to be the type of x (`"
+                            << type << "`) or f32, but got `" << outType << "`";
     if (skeleton != "gemv" && skeleton != "gemm")
       return emitError(loc)
              << "expected `skeleton` to be gemv or gemm, but got `" << skeleton

@@ -17,10 +17,12 @@ using llvm::Error;
 using llvm::Expected;
 
 void GpuKernelContext::storeResult(Value value, Value token, Value row) const {
+  FloatType type = spec.getOutType();
+  int64_t bytes = type.getWidth() / 8, shift = llvm::Log2_64(bytes);
   if (spec.bias)
-    value = k.fadd(
-        value, k.extend(k.load(spec.type, k.at(operands.bias, k.shl(row, 1)), 2,
-                               true)));
+    value = k.fadd(value,
+                   k.extend(k.load(type, k.at(operands.bias, k.shl(row, shift)),
+                                   bytes, true)));
   if (spec.activation == GpuActivation::Relu)
     value = k.relu(value);
   else if (spec.activation == GpuActivation::Silu)
@@ -32,11 +34,11 @@ void GpuKernelContext::storeResult(Value value, Value token, Value row) const {
       k.wide(row));
   Value offset = arith::ShLIOp::create(
       k.b, k.loc, place,
-      arith::ConstantOp::create(k.b, k.loc, k.b.getI64IntegerAttr(1)));
+      arith::ConstantOp::create(k.b, k.loc, k.b.getI64IntegerAttr(shift)));
   if (spec.residual)
     value = k.fadd(
-        value, k.extend(k.load(spec.type, k.at(operands.residual, offset), 2)));
-  k.store(k.truncate(value, spec.type), k.at(operands.out, offset), 2);
+        value, k.extend(k.load(type, k.at(operands.residual, offset), bytes)));
+  k.store(k.truncate(value, type), k.at(operands.out, offset), bytes);
 }
 
 Value GpuKernelContext::scaleIntegers(Value sum, Value token, Value row) const {
@@ -153,6 +155,9 @@ Expected<GpuLayout> ganq::getGpuLayout(const GpuMatmulSpec &spec, int64_t rows,
 static Error checkSpec(const GpuMatmulSpec &spec) {
   if (!spec.type || (!spec.type.isF16() && !spec.type.isBF16()))
     return createStringError("expected x of f16 or bf16 for the GPU kernels");
+  if (spec.getOutType() != spec.type && !spec.getOutType().isF32())
+    return createStringError("expected results of the type of x or of f32 for "
+                             "the GPU kernels");
   auto isOneOf = [&](std::initializer_list<int64_t> values, StringRef name,
                      StringRef skeleton) -> Error {
     if (llvm::is_contained(values, spec.tokens))
@@ -188,6 +193,8 @@ static std::string getKernelName(const GpuMatmulSpec &spec) {
   if (spec.strategy != GpuStrategy::F16)
     os << '_' << getName(spec.strategy);
   os << '_' << spec.type << "_m" << spec.tokens;
+  if (spec.getOutType() != spec.type)
+    os << '_' << spec.getOutType();
   if (spec.bias)
     os << "_bias";
   if (spec.activation != GpuActivation::None)

@@ -3,6 +3,7 @@
 // RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4,group=128>' 2>&1 | FileCheck %s --check-prefix=GROUP
 // RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4> type=bf16' 2>&1 | FileCheck %s --check-prefix=ENTRY
 // RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4> type=f32' 2>&1 | FileCheck %s --check-prefix=TYPE
+// RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4> out-type=bf16' 2>&1 | FileCheck %s --check-prefix=OUT
 // RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4> tokens=3' 2>&1 | FileCheck %s --check-prefix=TOKENS
 // RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.uniform<bits=2,activation=4> strategy=btc chip=sm_100' 2>&1 | FileCheck %s --check-prefix=EMULATED
 // RUN: not ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.uniform<bits=4,activation=4> strategy=int4 chip=sm_90' 2>&1 | FileCheck %s --check-prefix=INT4
@@ -18,6 +19,7 @@
 // GROUP: error: expected one table per row for the GPU kernels, but got #ganq.lut<bits = 4, group = 128>; leave out group and rows
 // ENTRY: error: expected table entries of the type of x for the GPU kernels, but got #ganq.lut<bits = 4>; set entry to that type
 // TYPE: error: expected `type` to be f16 or bf16, but got `f32`
+// OUT: error: expected `out-type` to be the type of x (`f16`) or f32, but got `bf16`
 // TOKENS: error: expected tokens of a gemv kernel to be one of 1, 2, 4, 8, but got 3
 // EMULATED: error: expected a chip with instructions for strategy `btc` (sm_80, sm_86, sm_89, sm_90, sm_90a), but got `sm_100`, which emulates them; use `int8` or `dp4a`
 // INT4: error: expected a chip with instructions for strategy `int4` (sm_80, sm_86, sm_89), but got `sm_90`, which emulates them; use `int8` or `dp4a`

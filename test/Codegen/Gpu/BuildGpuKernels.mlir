@@ -1,8 +1,8 @@
 // RUN: ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4>' | FileCheck %s
 // RUN: ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.pot<bits=2,group=64> tokens=4' \
-// RUN:   --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4> skeleton=gemm tokens=16 bias residual activation=silu' \
+// RUN:   --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4> skeleton=gemm tokens=16 bias residual activation=silu out-type=f32' \
 // RUN:   | FileCheck %s --check-prefix=MORE
-// RUN: ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.uniform<bits=2,activation=4> skeleton=gemm strategy=btc tokens=16 chip=sm_90' \
+// RUN: ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.uniform<bits=2,activation=4> skeleton=gemm strategy=btc tokens=16 chip=sm_90 out-type=f16' \
 // RUN:   | FileCheck %s --check-prefix=BTC
 
 module {}
@@ -15,11 +15,13 @@ module {}
 // CHECK: nvvm.mma.sync
 
 // MORE: gpu.func @gemv_pot2g64_f16_m4
-// MORE: gpu.func @gemm_lut4_f16_m16_bias_silu_residual
+// MORE: gpu.func @gemm_lut4_f16_m16_f32_bias_silu_residual
 // MORE: nvvm.cp.async.shared.global
 // MORE: nvvm.cp.async.wait.group 1
 // MORE: nvvm.ldmatrix
 // MORE: nvvm.prmt
+// MORE-NOT: arith.truncf
+// MORE: llvm.store %{{.*}} {alignment = 4 : i64} : f32, !llvm.ptr<1>
 
 // Five weights 2^d of pairs of planes, for each of two tiles of tokens.
 // BTC: gpu.func @gemm_uniform2a4_btc_f16_m16

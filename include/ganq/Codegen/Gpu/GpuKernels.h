@@ -28,7 +28,7 @@ enum class GpuActivation { None, Relu, Silu };
 
 /// One kernel. Its parameters, in this order and only those that it has:
 ///
-///   out        [M, N]            type
+///   out        [M, N]            outType
 ///   x          [M, K]            type; as codes (`activationBits`): see below
 ///   codes      GpuLayout         bytes
 ///   table      [Np, 2^bits]      type (lut)
@@ -38,8 +38,8 @@ enum class GpuActivation { None, Relu, Silu };
 ///   x_scale    [M]               f32 (integers)
 ///   x_zero     [M]               i32 (integers)
 ///   x_sum      [M]               i32, sums of the codes of x (integers)
-///   bias       [N]               type
-///   residual   [M, N]            type, added after the activation
+///   bias       [N]               outType
+///   residual   [M, N]            outType, added after the activation
 ///   M, N, K                      i32
 ///
 /// Np is N rounded up to 32; values of rows beyond N must be finite. The codes
@@ -50,8 +50,10 @@ enum class GpuActivation { None, Relu, Silu };
 /// checkGpuSizes.
 struct GpuMatmulSpec {
   SchemeAttrInterface scheme;
-  /// f16 or bf16.
+  /// Of x, scales and tables: f16 or bf16.
   mlir::FloatType type;
+  /// Of out, bias and residual: `type` where null, or f32.
+  mlir::FloatType outType = {};
   GpuSkeleton skeleton = GpuSkeleton::Gemv;
   GpuStrategy strategy = GpuStrategy::F16;
   /// Bits of the codes of x where x is integers, else 0.
@@ -61,6 +63,8 @@ struct GpuMatmulSpec {
   int64_t tokens = 1;
   bool bias = false, residual = false;
   GpuActivation activation = GpuActivation::None;
+
+  mlir::FloatType getOutType() const { return outType ? outType : type; }
 };
 
 /// The kernel that makes codes of x (ABQ-LLM, section 3.3): each row with a
