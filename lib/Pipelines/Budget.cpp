@@ -146,6 +146,16 @@ readCandidates(const CompileOptions &options, MLIRContext *context) {
       return makeError("expected candidates of --budget to leave the inputs "
                        "of products as they are, but got " +
                        getSchemeText(*scheme));
+    auto solver = dyn_cast<SchemeSolverInterface>(*scheme);
+    if (solver && !options.solver.empty() &&
+        !llvm::is_contained(solver.getSolvers(), options.solver))
+      return makeError("expected --solver to be one that every candidate of "
+                       "--budget has, but `" +
+                       options.solver + "` is none of " +
+                       getSchemeText(*scheme) + "'s (" +
+                       llvm::join(solver.getSolvers(), ", ") +
+                       "); leave --solver out, or name --candidates that "
+                       "have it");
     if (llvm::is_contained(result, *scheme))
       return makeError("expected the candidates of --budget to differ, but " +
                        getSchemeText(*scheme) + " is there twice");

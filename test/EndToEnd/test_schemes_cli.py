@@ -187,6 +187,8 @@ def test_budget_chooses_the_bits(tmp_path, demo_tokens):
     calibration = f"--calibration={demo_tokens[0]}"
     message = refuse(tmp_path, MODEL, "--budget=3", "--scheme=lut", "--bits=3", calibration)
     assert "expected --budget without --bits" in message
+    message = refuse(tmp_path, MODEL, "--budget=3", "--solver=rtn", calibration)
+    assert "that every candidate of --budget has, but `rtn` is none of" in message and "(improved, " in message
 
 
 def test_a_budget_that_nothing_fits(tmp_path, few_tokens):
