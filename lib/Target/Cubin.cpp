@@ -5,20 +5,19 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Target/Cubin.h"
+#include "ExternalTool.h"
 #include "ganq/Target/CodeGeneration.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/GPU/GPUToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/IR/DiagnosticInfo.h"
 #include "llvm/IR/DiagnosticPrinter.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/Program.h"
@@ -203,51 +202,14 @@ Expected<Cubin> ganq::assemblePtx(llvm::StringRef ptx, const GpuTarget &target,
   Expected<std::string> ptxas = findPtxas(toolkit);
   if (!ptxas)
     return ptxas.takeError();
-  llvm::SmallString<128> folder;
-  if (std::error_code code =
-          llvm::sys::fs::createUniqueDirectory("ganq-ptxas", folder))
-    return createStringError("cannot create a temporary folder: " +
-                             code.message());
-  llvm::scope_exit cleanup([&] { llvm::sys::fs::remove_directories(folder); });
-  auto file = [&](llvm::StringRef name) {
-    llvm::SmallString<128> path(folder);
-    llvm::sys::path::append(path, name);
-    return std::string(path);
-  };
-  std::string source = file("kernels.ptx"), image = file("kernels.cubin"),
-              log = file("log");
-  {
-    std::error_code code;
-    llvm::raw_fd_ostream stream(source, code);
-    if (!code) {
-      stream << ptx;
-      stream.close();
-      code = stream.error();
-      stream.clear_error();
-    }
-    if (code)
-      return createStringError("cannot write " + source + ": " +
-                               code.message());
-  }
-  std::string arch = ("-arch=" + target.chip).str();
-  llvm::StringRef args[] = {*ptxas, arch, "-O3", "-v", source, "-o", image};
-  std::optional<llvm::StringRef> redirects[] = {
-      llvm::StringRef(""), llvm::StringRef(log), llvm::StringRef(log)};
-  std::string message;
-  int status = llvm::sys::ExecuteAndWait(*ptxas, args, std::nullopt, redirects,
-                                         0, 0, &message);
-  auto report = llvm::MemoryBuffer::getFile(log);
-  llvm::StringRef said = report ? (*report)->getBuffer() : "";
-  if (status != 0)
-    return createStringError(*ptxas + " failed for " + target.chip + ": " +
-                             message + said.trim());
-  auto buffer = llvm::MemoryBuffer::getFile(image, /*IsText=*/false,
-                                            /*RequiresNullTerminator=*/false);
-  if (!buffer)
-    return createStringError("cannot read " + image + ": " +
-                             buffer.getError().message());
-  Cubin cubin;
-  cubin.image.assign((*buffer)->getBufferStart(), (*buffer)->getBufferEnd());
-  cubin.kernels = parseReport(said);
-  return cubin;
+  auto result = runTool(
+      *ptxas, llvm::ArrayRef(ptx.data(), ptx.size()),
+      [&](const std::string &input, const std::string &output) {
+        return std::vector<std::string>{
+            "-arch=" + target.chip.str(), "-O3", "-v", input, "-o", output};
+      });
+  if (!result)
+    return createStringError("cannot assemble kernels for " + target.chip +
+                             ": " + llvm::toString(result.takeError()));
+  return Cubin{std::move(result->output), parseReport(result->log)};
 }

@@ -5,15 +5,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/Target/NativeObject.h"
+#include "ExternalTool.h"
 #include "ganq/Target/CodeGeneration.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
-#include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
 #include "llvm/Transforms/Utils/Cloning.h"
 
@@ -52,61 +49,28 @@ static Expected<std::string> findLinker() {
                            ", but found none; install the package lld-22");
 }
 
-static Error writeFile(llvm::StringRef path, llvm::ArrayRef<char> bytes) {
-  std::error_code code;
-  llvm::raw_fd_ostream stream(path, code);
-  if (!code) {
-    stream.write(bytes.data(), bytes.size());
-    stream.close();
-    code = stream.error();
-    stream.clear_error();
-  }
-  if (code)
-    return createStringError("cannot write " + path + ": " + code.message());
-  return Error::success();
-}
-
-static Expected<std::vector<char>> link(llvm::ArrayRef<char> object) {
+Expected<std::vector<char>>
+ganq::linkSharedObject(llvm::ArrayRef<char> object) {
   Expected<std::string> linker = findLinker();
   if (!linker)
     return linker.takeError();
-  llvm::SmallString<128> folder;
-  if (std::error_code code =
-          llvm::sys::fs::createUniqueDirectory("ganq-link", folder))
-    return createStringError("cannot create a temporary folder: " +
-                             code.message());
-  llvm::scope_exit cleanup([&] { llvm::sys::fs::remove_directories(folder); });
-  auto file = [&](llvm::StringRef name) {
-    llvm::SmallString<128> path(folder);
-    llvm::sys::path::append(path, name);
-    return std::string(path);
-  };
-  std::string objectPath = file("module.o"), soPath = file("module.so"),
-              logPath = file("log");
-  if (Error error = writeFile(objectPath, object))
-    return std::move(error);
-
-  llvm::StringRef args[] = {
-      *linker,          "-shared", "-nostdlib",   "--build-id=none",
-      "--strip-debug",  "-z",      "noexecstack", "-soname",
-      "ganq_module.so", "-o",      soPath,        objectPath};
-  std::optional<llvm::StringRef> redirects[] = {
-      llvm::StringRef(""), llvm::StringRef(logPath), llvm::StringRef(logPath)};
-  std::string message;
-  int status = llvm::sys::ExecuteAndWait(*linker, args, std::nullopt, redirects,
-                                         0, 0, &message);
-  if (status != 0) {
-    if (auto log = llvm::MemoryBuffer::getFile(logPath))
-      message += (*log)->getBuffer().trim();
-    return createStringError("linking with " + *linker + " failed: " + message);
-  }
-  auto buffer = llvm::MemoryBuffer::getFile(soPath, /*IsText=*/false,
-                                            /*RequiresNullTerminator=*/false);
-  if (!buffer)
-    return createStringError("cannot read " + soPath + ": " +
-                             buffer.getError().message());
-  return std::vector<char>((*buffer)->getBufferStart(),
-                           (*buffer)->getBufferEnd());
+  auto result = runTool(
+      *linker, object, [](const std::string &input, const std::string &output) {
+        return std::vector<std::string>{"-shared",
+                                        "-nostdlib",
+                                        "--build-id=none",
+                                        "--strip-debug",
+                                        "-z",
+                                        "noexecstack",
+                                        "-soname",
+                                        "ganq_module.so",
+                                        "-o",
+                                        output,
+                                        input};
+      });
+  if (!result)
+    return result.takeError();
+  return std::move(result->output);
 }
 
 Expected<std::vector<char>>
@@ -144,5 +108,5 @@ ganq::compileToSharedObject(ModuleOp module, const TargetOptions &options) {
   if (Error error =
           emit(*native, **machine, llvm::CodeGenFileType::ObjectFile, object))
     return std::move(error);
-  return link(object);
+  return linkSharedObject(object);
 }

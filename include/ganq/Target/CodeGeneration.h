@@ -1,5 +1,4 @@
-//===- CodeGeneration.h - LLVM IR to code ------------------------*- C++
-//-*-===//
+//===- CodeGeneration.h - LLVM IR to code -----------------------*- C++ -*-===//
 //
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //

@@ -9,6 +9,7 @@
 
 #include "ganq/Target/CpuTarget.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/Support/Error.h"
 #include <string>
 #include <vector>
@@ -27,6 +28,10 @@ struct TargetOptions {
 /// Links with `ld.lld`; an error says where it was looked for.
 llvm::Expected<std::vector<char>>
 compileToSharedObject(mlir::ModuleOp module, const TargetOptions &options);
+
+/// Links an x86-64 object to a shared one without needed libraries; what it
+/// leaves undefined the loader finds.
+llvm::Expected<std::vector<char>> linkSharedObject(llvm::ArrayRef<char> object);
 
 } // namespace ganq
 
