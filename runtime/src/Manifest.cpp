@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/runtime/manifest.h"
-#include "Json.h"
+#include "Program.h"
 #include "Sha256.h"
 #include "ganq/module_abi.h"
 
@@ -15,134 +15,81 @@ using nlohmann::json;
 
 namespace {
 
-/// Reads values out of the JSON tree. The first thing that is not as expected
-/// becomes `error`, with its path; from then on every read gives a default.
-class Reader {
-public:
-  explicit Reader(std::string where) : where(std::move(where)) {}
+using Reader = ManifestReader;
 
-  Status error;
+std::vector<Port> readPorts(Reader &reader, const json &value,
+                            const std::string &path) {
+  std::vector<Port> result;
+  reader.array(value, path, [&](const json &item, const std::string &at) {
+    Port port;
+    port.name = reader.string(reader.member(item, "name"), at + ".name");
+    port.dtype = reader.dtype(reader.member(item, "dtype"), at + ".dtype");
+    reader.array(reader.member(item, "shape"), at + ".shape",
+                 [&](const json &size, const std::string &where) {
+                   Dimension dimension;
+                   if (size.is_string())
+                     dimension.symbol = size.get<std::string>();
+                   else
+                     dimension.size = reader.integer(size, where);
+                   port.shape.push_back(dimension);
+                 });
+    for (const Port &other : result)
+      reader.expect(other.name != port.name, at + ".name", "a new name",
+                    port.name);
+    result.push_back(std::move(port));
+  });
+  return result;
+}
 
-  void expect(bool good, const std::string &path, const std::string &wanted,
-              const json &got) {
-    if (!good && error.ok())
-      error = Status(Code::InvalidFile, where + ": manifest" + path +
-                                            ": expected " + wanted +
-                                            ", but got " + excerpt(got));
-  }
+enum class EntryKind { Main, Prefill, Prompt, Decode };
 
-  /// A member; null (JSON) if it is absent.
-  const json &member(const json &object, const std::string &key) {
-    static const json absent;
-    if (!object.is_object() || !object.contains(key))
-      return absent;
-    return object[key];
-  }
-
-  std::string string(const json &value, const std::string &path) {
-    expect(value.is_string(), path, "a string", value);
-    return value.is_string() ? value.get<std::string>() : "";
-  }
-
-  /// An integer within [low, high].
-  int64_t integer(const json &value, const std::string &path, int64_t low = 0,
-                  int64_t high = INT64_MAX) {
-    bool good = value.is_number_integer() &&
-                (!value.is_number_unsigned() ||
-                 value.get<uint64_t>() <= uint64_t(INT64_MAX));
-    int64_t number = good ? value.get<int64_t>() : low;
-    good = good && number >= low && number <= high;
-    expect(good, path,
-           "an integer from " + std::to_string(low) +
-               (high == INT64_MAX ? " on" : " to " + std::to_string(high)),
-           value);
-    return good ? number : low;
-  }
-
-  DType dtype(const json &value, const std::string &path) {
-    std::optional<DType> type;
-    if (value.is_string())
-      type = parseDType(value.get_ref<const std::string &>());
-    expect(type.has_value(), path, "a dtype such as \"F32\"", value);
-    return type.value_or(DType::F32);
-  }
-
-  /// Calls `element(value, path)` for each element of an array.
-  template <typename Element>
-  void array(const json &value, const std::string &path, Element element) {
-    expect(value.is_array(), path, "an array", value);
-    if (!value.is_array())
-      return;
-    for (size_t i = 0; i < value.size() && error.ok(); ++i)
-      element(value[i], path + "[" + std::to_string(i) + "]");
-  }
-
-  std::vector<std::string> strings(const json &value, const std::string &path) {
-    std::vector<std::string> result;
-    array(value, path, [&](const json &text, const std::string &at) {
-      result.push_back(string(text, at));
-    });
+/// An entry, or nothing if it is absent. Parameters and state are known.
+std::optional<Entry> readEntry(Reader &reader, const json &entries,
+                               const std::string &key, EntryKind kind,
+                               const Manifest &manifest) {
+  const json &value = reader.member(entries, key);
+  if (value.is_null())
+    return std::nullopt;
+  std::string path = ".entries." + key;
+  bool step = kind != EntryKind::Main, device = manifest.isForDevice();
+  Entry result;
+  if (const json &arena = reader.member(value, "arena"); !arena.is_null())
+    result.arena = reader.integer(arena, path + ".arena", 0, int64_t(1) << 48);
+  if (step)
+    result.tokens = reader.integer(reader.member(value, "tokens"),
+                                   path + ".tokens", 1, 1 << 20);
+  if (device) {
+    reader.expect(step, path, "step functions only in code for a device",
+                  value);
+    result.launches = readLaunches(reader, reader.member(value, "launches"),
+                                   path + ".launches", manifest, result,
+                                   kind == EntryKind::Prompt);
     return result;
   }
-
-  /// Static sizes whose product in elements of `elementBytes` is representable.
-  std::vector<int64_t> sizes(const json &value, const std::string &path,
-                             int64_t elementBytes) {
-    std::vector<int64_t> result;
-    array(value, path, [&](const json &size, const std::string &at) {
-      result.push_back(integer(size, at, 1));
-    });
-    expect(elementCount(result, elementBytes).has_value(), path,
-           "a shape whose size in bytes fits into 63 bits", value);
-    return result;
+  result.symbol =
+      reader.string(reader.member(value, "symbol"), path + ".symbol");
+  if (!step) {
+    result.inputs =
+        readPorts(reader, reader.member(value, "inputs"), path + ".inputs");
+    result.outputs =
+        readPorts(reader, reader.member(value, "outputs"), path + ".outputs");
   }
+  return result;
+}
 
-  std::vector<Port> ports(const json &value, const std::string &path) {
-    std::vector<Port> result;
-    array(value, path, [&](const json &item, const std::string &at) {
-      Port port;
-      port.name = string(member(item, "name"), at + ".name");
-      port.dtype = dtype(member(item, "dtype"), at + ".dtype");
-      array(member(item, "shape"), at + ".shape",
-            [&](const json &size, const std::string &where) {
-              Dimension dimension;
-              if (size.is_string())
-                dimension.symbol = size.get<std::string>();
-              else
-                dimension.size = integer(size, where);
-              port.shape.push_back(dimension);
-            });
-      for (const Port &other : result)
-        expect(other.name != port.name, at + ".name", "a new name", port.name);
-      result.push_back(std::move(port));
-    });
-    return result;
-  }
-
-  /// An entry, or nothing if it is absent.
-  std::optional<Entry> entry(const json &entries, const std::string &key,
-                             bool step) {
-    const json &value = member(entries, key);
-    if (value.is_null())
-      return std::nullopt;
-    std::string path = ".entries." + key;
-    Entry result;
-    result.symbol = string(member(value, "symbol"), path + ".symbol");
-    if (const json &arena = member(value, "arena"); !arena.is_null())
-      result.arena = integer(arena, path + ".arena", 0, int64_t(1) << 48);
-    if (step) {
-      result.tokens =
-          integer(member(value, "tokens"), path + ".tokens", 1, 1 << 20);
-    } else {
-      result.inputs = ports(member(value, "inputs"), path + ".inputs");
-      result.outputs = ports(member(value, "outputs"), path + ".outputs");
-    }
-    return result;
-  }
-
-private:
-  std::string where;
-};
+void readTarget(Reader &reader, const json &target, Manifest &manifest) {
+  manifest.arch = reader.string(reader.member(target, "arch"), ".target.arch");
+  if (manifest.arch == "cuda")
+    manifest.chips =
+        readChips(reader, reader.member(target, "chips"), ".target.chips");
+  const json &cpu = reader.member(target, "cpu");
+  const json &features = reader.member(target, "features");
+  // Code for a GPU needs no CPU; code for the emulator may.
+  if (!manifest.isForDevice() || !cpu.is_null())
+    manifest.cpu = reader.string(cpu, ".target.cpu");
+  if (!manifest.isForDevice() || !features.is_null())
+    manifest.features = reader.strings(features, ".target.features");
+}
 
 StateInfo readState(Reader &reader, const json &value) {
   StateInfo state;
@@ -226,26 +173,25 @@ Result<Manifest> Manifest::parse(std::string_view text,
   if (const json &value = reader.member(root, "generator"); !value.is_null())
     manifest.generator = reader.string(value, ".generator");
 
-  const json &target = reader.member(root, "target");
-  manifest.arch = reader.string(reader.member(target, "arch"), ".target.arch");
-  manifest.cpu = reader.string(reader.member(target, "cpu"), ".target.cpu");
-  manifest.features =
-      reader.strings(reader.member(target, "features"), ".target.features");
+  readTarget(reader, reader.member(root, "target"), manifest);
   manifest.code = reader.string(reader.member(root, "code"), ".code");
   manifest.parameters =
       reader.strings(reader.member(root, "parameters"), ".parameters");
 
   const json &entries = reader.member(root, "entries");
   reader.expect(entries.is_object(), ".entries", "an object", entries);
-  manifest.main = reader.entry(entries, "main", /*step=*/false);
-  manifest.prefill = reader.entry(entries, "prefill", /*step=*/true);
-  manifest.prompt = reader.entry(entries, "prompt", /*step=*/true);
-  manifest.decode = reader.entry(entries, "decode", /*step=*/true);
-  reader.expect(manifest.main || manifest.decode, ".entries",
-                "main or decode among the entries", entries);
   const json &state = reader.member(root, "state");
   if (!state.is_null())
     manifest.state = readState(reader, state);
+  auto entry = [&](const char *key, EntryKind kind) {
+    return readEntry(reader, entries, key, kind, manifest);
+  };
+  manifest.main = entry("main", EntryKind::Main);
+  manifest.prefill = entry("prefill", EntryKind::Prefill);
+  manifest.prompt = entry("prompt", EntryKind::Prompt);
+  manifest.decode = entry("decode", EntryKind::Decode);
+  reader.expect(manifest.main || manifest.decode, ".entries",
+                "main or decode among the entries", entries);
   reader.expect(manifest.state.has_value() == manifest.decode.has_value() &&
                     (manifest.decode || !manifest.prefill),
                 ".entries", "a state and a decode entry, or neither", entries);

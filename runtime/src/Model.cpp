@@ -5,15 +5,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/runtime/model.h"
+#include "CodeLibrary.h"
+#include "DeviceModel.h"
 #include "Host.h"
+#include "Program.h"
 #include "ganq/runtime/thread_pool.h"
 #include <algorithm>
 #include <cstring>
-#include <dlfcn.h>
-#include <elf.h>
 #include <mutex>
-#include <sys/mman.h>
-#include <unistd.h>
 
 namespace ganq::runtime {
 
@@ -23,10 +22,11 @@ struct Model::Implementation {
   std::vector<Buffer> copies; ///< of parameters that the file misaligns
   std::vector<const void *> parameters; ///< what the code reads
   std::vector<const void *> stored;     ///< the file's
-  void *library = nullptr;
-  int descriptor = -1; ///< of the memory file behind the library
+  std::unique_ptr<CodeLibrary> library;
   ganq_entry_fn main = nullptr, prefill = nullptr, prompt = nullptr,
                 decode = nullptr;
+  std::string_view code;
+  std::unique_ptr<DeviceModel> device; ///< null before the first session
   Observer observer;
   Scratch scratch;
   std::mutex calls;
@@ -34,20 +34,15 @@ struct Model::Implementation {
   Status checkTarget() const;
   Status bindParameters();
   Status loadCode(std::string_view code);
-
-  ~Implementation() {
-    if (library)
-      dlclose(library);
-    if (descriptor >= 0)
-      close(descriptor);
-  }
 };
 
 Status Model::Implementation::checkTarget() const {
-  if (manifest.arch != "x86_64")
-    return Status(Code::Unsupported,
-                  file->path() + ": expected code for x86_64, but got '" +
-                      manifest.arch + "'");
+  if (manifest.arch != "x86_64" && !manifest.isForDevice())
+    return Status(
+        Code::Unsupported,
+        file->path() +
+            ": expected code for x86_64, cuda or emulator, but got '" +
+            manifest.arch + "'");
   std::string missing = missingCpuFeature(manifest.features);
   if (!missing.empty())
     return Status(Code::Unsupported,
@@ -67,6 +62,8 @@ Status Model::Implementation::bindParameters() {
                         std::to_string(i) +
                         "]: expected the name of a tensor, but there is no '" +
                         name + "'");
+    if (manifest.isForDevice())
+      continue; // they go to the device's memory
     const char *data = file->data(*info);
     if (reinterpret_cast<uintptr_t>(data) % GANQ_MODULE_ALIGNMENT) {
       Result<Buffer> copy = Buffer::create(info->bytes);
@@ -88,67 +85,21 @@ Status Model::Implementation::bindParameters() {
   return Status();
 }
 
-/// Puts the code into an anonymous file and loads that; null if the loader
-/// refuses, with its reason in dlerror().
-/// The descriptor stays open as long as the library: dlopen takes two files of
-/// one name, and so of one descriptor number, for the same library.
-static void *loadLibrary(std::string_view code, int &descriptor,
-                         std::string &error) {
-  descriptor = memfd_create("ganq-model", MFD_CLOEXEC);
-  if (descriptor < 0) {
-    error = strerror(errno);
-    return nullptr;
-  }
-  void *library = nullptr;
-  size_t written = 0;
-  while (written < code.size()) {
-    ssize_t got =
-        write(descriptor, code.data() + written, code.size() - written);
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got <= 0) {
-      error = strerror(errno);
-      break;
-    }
-    written += size_t(got);
-  }
-  if (written == code.size()) {
-    // The code may call libm without naming it.
-    static void *libm = dlopen("libm.so.6", RTLD_NOW | RTLD_GLOBAL);
-    (void)libm;
-    std::string path = "/proc/self/fd/" + std::to_string(descriptor);
-    library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-      error = dlerror();
-  }
-  return library;
-}
-
 Status Model::Implementation::loadCode(std::string_view code) {
+  std::string where = file->path() + ": code tensor '" + manifest.code + "'";
+  Result<std::unique_ptr<CodeLibrary>> loaded = CodeLibrary::load(code, where);
+  if (!loaded.ok())
+    return loaded.status();
+  library = std::move(*loaded);
   auto invalid = [&](const std::string &message) {
-    return Status(Code::InvalidFile, file->path() + ": code tensor '" +
-                                         manifest.code + "': " + message);
+    return Status(Code::InvalidFile, where + ": " + message);
   };
-  Elf64_Ehdr header;
-  if (code.size() < sizeof(header))
-    return invalid("expected an ELF shared object, but got " +
-                   std::to_string(code.size()) + " bytes");
-  memcpy(&header, code.data(), sizeof(header));
-  if (memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-      header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_type != ET_DYN ||
-      header.e_machine != EM_X86_64)
-    return invalid("expected an ELF shared object for x86_64");
-  std::string error;
-  library = loadLibrary(code, descriptor, error);
-  if (!library)
-    return invalid("cannot load it: " + error);
 
   auto resolve = [&](const std::optional<Entry> &entry,
                      ganq_entry_fn &function) {
     if (!entry)
       return Status();
-    function =
-        reinterpret_cast<ganq_entry_fn>(dlsym(library, entry->symbol.c_str()));
+    function = reinterpret_cast<ganq_entry_fn>(library->find(entry->symbol));
     return function ? Status()
                     : invalid("there is no function '" + entry->symbol + "'");
   };
@@ -158,7 +109,7 @@ Status Model::Implementation::loadCode(std::string_view code) {
     if (!status.ok())
       return status;
   auto init = reinterpret_cast<ganq_module_init_fn>(
-      dlsym(library, GANQ_MODULE_INIT_SYMBOL));
+      library->find(GANQ_MODULE_INIT_SYMBOL));
   if (!init)
     return invalid("there is no function '" GANQ_MODULE_INIT_SYMBOL "'");
   int32_t refused = init(&hostApi(), parameters.data());
@@ -208,7 +159,11 @@ Result<std::shared_ptr<Model>> Model::open(const std::string &path) {
     return status;
   if (Status status = impl.bindParameters(); !status.ok())
     return status;
-  if (Status status = impl.loadCode(code); !status.ok())
+  impl.code = code;
+  Status status = impl.manifest.isForDevice()
+                      ? checkProgram(impl.manifest, *impl.file, info->bytes)
+                      : impl.loadCode(code);
+  if (!status.ok())
     return status;
   return model;
 }
@@ -233,9 +188,26 @@ Status Model::setParameter(const std::string &name, const void *data) {
                   "parameter '" + name +
                       "': expected data at a multiple of 64 bytes");
   std::lock_guard<std::mutex> lock(impl->calls);
+  if (impl->manifest.isForDevice())
+    return Status(Code::Unsupported,
+                  "the parameters of a model on a device cannot be replaced");
   impl->parameters[index] = data ? data : impl->stored[index];
   return Status();
 }
+
+Result<DeviceModel *> Model::device() {
+  std::lock_guard<std::mutex> lock(impl->calls);
+  if (!impl->device) {
+    Result<std::unique_ptr<DeviceModel>> loaded =
+        DeviceModel::load(impl->manifest, *impl->file, impl->code);
+    if (!loaded.ok())
+      return loaded.status();
+    impl->device = std::move(*loaded);
+  }
+  return impl->device.get();
+}
+
+std::mutex &Model::callMutex() { return impl->calls; }
 
 Status Model::step(Step step, void **args) {
   return call(step == Step::Prefill  ? impl->prefill

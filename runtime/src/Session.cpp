@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ganq/runtime/session.h"
+#include "DeviceSession.h"
 #include "Host.h"
 #include "ganq/runtime/thread_pool.h"
 #include <algorithm>
@@ -185,7 +186,10 @@ struct Session::Implementation {
   int64_t vocabulary = 0;
   std::vector<float> lastLogits;
 
-  // With step functions.
+  // With step functions on a device.
+  std::unique_ptr<DeviceSession> device;
+
+  // With step functions of the CPU.
   std::vector<Tensor> caches;
   Buffer arena;
   Tensor logits;
@@ -200,8 +204,10 @@ struct Session::Implementation {
   int64_t maxContext() const;
   Status allocate();
   Status check(const int64_t *tokens, int64_t count) const;
-  /// Runs a step function; `row` is for prompt.
-  Status step(Model::Step step, int64_t *tokens, int64_t row);
+  /// Runs a step function; `row` is for prompt. The result is the logits of
+  /// rows `first` .. `first + count - 1`.
+  Result<const float *> step(Step step, int64_t *tokens, int64_t row,
+                             int64_t first, int64_t count);
   Status feedSteps(const int64_t *tokens, int64_t count,
                    const LogitsCallback &each);
   Status feedMain(const int64_t *tokens, int64_t count,
@@ -231,6 +237,18 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Model> model) {
 
 Status Session::Implementation::allocate() {
   const Manifest &manifest = model->manifest();
+  if (manifest.isForDevice()) {
+    Result<DeviceModel *> loaded = model->device();
+    if (!loaded.ok())
+      return loaded.status();
+    std::lock_guard<std::mutex> lock(model->callMutex());
+    Result<std::unique_ptr<DeviceSession>> made =
+        DeviceSession::create(**loaded);
+    if (!made.ok())
+      return made.status();
+    device = std::move(*made);
+    return Status();
+  }
   int64_t arenaBytes = manifest.decode->arena, rows = 1;
   if (manifest.prefill) {
     arenaBytes = std::max(arenaBytes, manifest.prefill->arena);
@@ -286,11 +304,16 @@ Status Session::Implementation::check(const int64_t *tokens,
   return Status();
 }
 
-Status Session::Implementation::step(Model::Step step, int64_t *tokens,
-                                     int64_t row) {
+Result<const float *> Session::Implementation::step(Step step, int64_t *tokens,
+                                                    int64_t row, int64_t first,
+                                                    int64_t wanted) {
   const Manifest &manifest = model->manifest();
-  bool one = step == Model::Step::Prompt;
-  int64_t count = step == Model::Step::Decode ? 1 : manifest.prefill->tokens;
+  if (device) {
+    std::lock_guard<std::mutex> lock(model->callMutex());
+    return device->run(step, tokens, length, row, first, wanted);
+  }
+  bool one = step == Step::Prompt;
+  int64_t count = step == Step::Decode ? 1 : manifest.prefill->tokens;
   Descriptor arenaSlot(arena.data(), {arena.size()});
   Descriptor tokenSlot(tokens, {1, count});
   Descriptor rowSlot(&row, {1});
@@ -307,7 +330,9 @@ Status Session::Implementation::step(Model::Step step, int64_t *tokens,
   int64_t before = length;
   Status status = model->step(step, args.data());
   length = before;
-  return status;
+  if (!status.ok())
+    return status;
+  return logits.as<float>() + first * vocabulary;
 }
 
 Status Session::Implementation::feedSteps(const int64_t *tokens, int64_t count,
@@ -330,16 +355,17 @@ Status Session::Implementation::feedSteps(const int64_t *tokens, int64_t count,
     int64_t size = many ? chunkTokens : 1, taken = std::min(count, size);
     chunk.assign(size_t(size), 0);
     std::copy(tokens, tokens + taken, chunk.begin());
-    Status status = step(one    ? Model::Step::Prompt
-                         : many ? Model::Step::Prefill
-                                : Model::Step::Decode,
-                         chunk.data(), taken - 1);
-    if (!status.ok())
-      return status;
-    const float *rows = logits.as<float>();
+    int64_t wanted = each ? taken : 1;
+    Result<const float *> rows =
+        step(one    ? Step::Prompt
+             : many ? Step::Prefill
+                    : Step::Decode,
+             chunk.data(), taken - 1, one ? 0 : taken - wanted, wanted);
+    if (!rows.ok())
+      return rows.status();
     if (each)
-      each(rows, length, taken);
-    const float *last = one ? rows : rows + (taken - 1) * vocabulary;
+      each(*rows, length, taken);
+    const float *last = *rows + (wanted - 1) * vocabulary;
     lastLogits.assign(last, last + vocabulary);
     length += taken;
     tokens += taken;

@@ -7,6 +7,7 @@
 #ifndef GANQ_RUNTIME_MANIFEST_H
 #define GANQ_RUNTIME_MANIFEST_H
 
+#include "ganq/runtime/program.h"
 #include "ganq/runtime/tensor.h"
 #include <map>
 
@@ -29,12 +30,14 @@ struct Port {
 /// `tokens [batch, 16]`
 std::string toString(const Port &port);
 
-/// A function of the native code (see ganq/module_abi.h).
+/// A function of the native code (see ganq/module_abi.h), or for a device the
+/// launches that make up a step function.
 struct Entry {
   std::string symbol;
   int64_t arena = 0;  ///< bytes of scratch memory (step functions)
   int64_t tokens = 0; ///< tokens of one call (step functions)
   std::vector<Port> inputs, outputs; ///< main only
+  std::vector<Launch> launches;      ///< devices only, in order
 };
 
 struct CacheInfo {
@@ -74,6 +77,7 @@ struct Manifest {
   std::string generator;
   std::string arch, cpu;
   std::vector<std::string> features; ///< CPU features, by LLVM's names
+  std::vector<ChipCode> chips;       ///< arch "cuda" only
   std::string code;                  ///< name of the code tensor
   std::vector<std::string> parameters;
   std::optional<Entry> main, prefill, prompt, decode;
@@ -81,6 +85,16 @@ struct Manifest {
   std::vector<WeightInfo> weights;
   std::optional<double> bitsPerWeight;
   std::string sourceFile;
+
+  /// Whether the step functions run on a device: a GPU or its emulator.
+  bool isForDevice() const { return arch == "cuda" || arch == "emulator"; }
+
+  /// A step function that the model has.
+  const Entry &entry(Step step) const {
+    return step == Step::Prefill  ? *prefill
+           : step == Step::Prompt ? *prompt
+                                  : *decode;
+  }
 
   /// Sum of the weights' stored bytes: what one decoded token reads.
   int64_t weightBytes() const;

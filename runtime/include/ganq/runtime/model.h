@@ -10,8 +10,11 @@
 #include "ganq/runtime/manifest.h"
 #include "ganq/runtime/safetensors.h"
 #include <functional>
+#include <mutex>
 
 namespace ganq::runtime {
+
+class DeviceModel;
 
 /// A view of an input of main.
 struct NamedTensor {
@@ -64,7 +67,10 @@ private:
   Status call(void (*entry)(void **), void **args,
               const std::function<Status()> &inspect);
   bool isObserved() const;
-  enum class Step { Prefill, Prompt, Decode };
+  /// The model on its device, which is opened at the first call.
+  Result<DeviceModel *> device();
+  /// Held while an entry runs.
+  std::mutex &callMutex();
   /// Runs a step function that the manifest has.
   Status step(Step step, void **args);
 

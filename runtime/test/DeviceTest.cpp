@@ -1,0 +1,136 @@
+//===- DeviceTest.cpp - Tests of models on devices ------------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "DeviceTestModel.h"
+#include "ganq/runtime/session.h"
+#include <cmath>
+
+using namespace ganq::runtime;
+using namespace ganq::runtime::test;
+using nlohmann::json;
+
+namespace {
+class DeviceTest : public ::testing::TestWithParam<const char *> {
+protected:
+  std::shared_ptr<Model> open(const json &manifest) {
+    std::string path = folder / "m" + std::to_string(count++);
+    std::string code = deviceCode(GetParam());
+    packModel(path, manifest, &code);
+    auto model = Model::open(path);
+    EXPECT_TRUE(model.ok()) << model.status().message();
+    return model.ok() ? *model : nullptr;
+  }
+  std::shared_ptr<Model> open() { return open(deviceManifest(GetParam())); }
+  static std::unique_ptr<Session> session(std::shared_ptr<Model> model) {
+    auto session = Session::create(std::move(model));
+    EXPECT_TRUE(session.ok()) << session.status().message();
+    return session.ok() ? std::move(*session) : nullptr;
+  }
+  static void expectLogits(const float *logits,
+                           const std::vector<int64_t> &tokens) {
+    ASSERT_TRUE(logits);
+    std::vector<float> expected = expectedLogits(tokens);
+    for (size_t v = 0; v < expected.size(); ++v)
+      EXPECT_NEAR(logits[v], expected[v], 1e-6) << v;
+  }
+
+  TemporaryFolder folder;
+  int count = 0;
+};
+} // namespace
+
+TEST_P(DeviceTest, EveryChunkingGivesTheSameLogits) {
+  // Chunks of 4: whole, partial, padded and, at the end of the context of 10
+  // tokens, without room for padding.
+  std::vector<int64_t> tokens = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3};
+  json manifest = deviceManifest(GetParam());
+  json withoutPrompt = manifest, onlyDecode = manifest;
+  withoutPrompt["entries"].erase("prompt");
+  onlyDecode["entries"].erase("prompt");
+  onlyDecode["entries"].erase("prefill");
+  for (const json &each : {manifest, withoutPrompt, onlyDecode}) {
+    auto fed = session(open(each));
+    ASSERT_TRUE(fed);
+    for (size_t length = 1; length <= tokens.size(); ++length)
+      for (size_t first = 0; first < length; ++first) {
+        ASSERT_TRUE(fed->rewind(0).ok());
+        ASSERT_TRUE(fed->feed(tokens.data(), int64_t(first)).ok());
+        ASSERT_TRUE(
+            fed->feed(tokens.data() + first, int64_t(length - first)).ok());
+        expectLogits(fed->logits(),
+                     {tokens.begin(), tokens.begin() + long(length)});
+      }
+  }
+}
+
+TEST_P(DeviceTest, CallbackSeesEveryRow) {
+  std::vector<int64_t> tokens = {3, 1, 4, 1, 5, 9, 2};
+  auto fed = session(open());
+  ASSERT_TRUE(fed);
+  int64_t next = 0;
+  auto check = [&](const float *logits, int64_t first, int64_t count) {
+    EXPECT_EQ(first, next);
+    next += count;
+    for (int64_t i = 0; i < count; ++i)
+      expectLogits(logits + i * 16,
+                   {tokens.begin(), tokens.begin() + long(first + i + 1)});
+  };
+  ASSERT_TRUE(fed->feed(tokens.data(), 3, check).ok());
+  ASSERT_TRUE(fed->feed(tokens.data() + 3, 4, check).ok());
+  EXPECT_EQ(next, 7);
+}
+
+TEST_P(DeviceTest, SessionsHaveTheirOwnCaches) {
+  auto model = open();
+  auto one = session(model), two = session(model);
+  ASSERT_TRUE(one && two);
+  std::vector<int64_t> first, second;
+  for (int64_t i = 0; i < 8; ++i) {
+    first.push_back(i * 5 % 16);
+    second.push_back(15 - i);
+    ASSERT_TRUE(one->feed(&first.back(), 1).ok());
+    ASSERT_TRUE(two->feed(&second.back(), 1).ok());
+    expectLogits(one->logits(), first);
+    expectLogits(two->logits(), second);
+  }
+  // The rest goes on from the middle.
+  ASSERT_TRUE(one->rewind(3).ok());
+  first.resize(3);
+  first.push_back(7);
+  ASSERT_TRUE(one->feed(&first.back(), 1).ok());
+  expectLogits(one->logits(), first);
+}
+
+TEST_P(DeviceTest, Perplexity) {
+  std::vector<int64_t> tokens = {3, 1, 4, 1, 5, 9, 2, 6,
+                                 5, 3, 5, 8, 9, 7, 9, 3};
+  double loss = 0;
+  for (size_t row = 0; row < 2; ++row)
+    for (size_t i = 1; i < 8; ++i) {
+      auto begin = tokens.begin() + long(row) * 8;
+      std::vector<float> logits = expectedLogits({begin, begin + long(i)});
+      double sum = 0;
+      for (float logit : logits)
+        sum += std::exp(double(logit));
+      loss += std::log(sum) - double(logits[size_t(begin[long(i)])]);
+    }
+  auto result = evaluatePerplexity(open(), tokens.data(), 2, 8);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_NEAR(result->negativeLogLikelihood, loss, 1e-5);
+}
+
+TEST_P(DeviceTest, RefusesWhatTheFileLacks) {
+  auto model = open();
+  auto results = model->run({});
+  EXPECT_EQ(results.status().code(), Code::Unsupported);
+  EXPECT_NE(results.status().message().find("no entry 'main'"),
+            std::string::npos);
+  alignas(64) float bias[17] = {};
+  EXPECT_EQ(model->setParameter("bias", bias).code(), Code::Unsupported);
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, DeviceTest, ::testing::Values("emulator"),
+                         [](const auto &info) { return info.param; });
