@@ -141,8 +141,11 @@ private:
         while (scope->getParentRegion() != home)
           scope = scope->getParentOp();
         buffer.last = std::max(buffer.last, numbers.lookup(scope).second);
+        // What is computed from an address reaches the buffer, too.
+        bool isAddress = isa<memref::ExtractAlignedPointerAsIndexOp>(user) ||
+                         !isa<BaseMemRefType>(value.getType());
         for (Value result : user->getResults())
-          if (isa<BaseMemRefType>(result.getType()) &&
+          if ((isAddress || isa<BaseMemRefType>(result.getType())) &&
               seen.insert(result).second)
             worklist.push_back(result);
       }

@@ -60,6 +60,29 @@ PackedRowsAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   return success();
 }
 
+LogicalResult
+GpuPackedAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                      Attribute scheme, int64_t n, int64_t k,
+                      GpuOperand operand, GpuOrder order, int64_t exponentBit,
+                      ArrayAttr components) {
+  if (!isa<SchemeAttrInterface>(scheme))
+    return emitError() << "expected a quantization scheme, but got " << scheme;
+  constexpr int64_t most = int64_t(1) << 30;
+  if (n < 1 || k < 1 || n > most || k > most)
+    return emitError() << "expected n and k to be between 1 and " << most
+                       << ", but got " << n << " and " << k;
+  if (exponentBit < 0 || exponentBit > 14)
+    return emitError() << "expected exponent_bit to be between 0 and 14, but "
+                          "got "
+                       << exponentBit;
+  if (components.empty() || !llvm::all_of(components, [](Attribute key) {
+        return isa<StringAttr>(key);
+      }))
+    return emitError() << "expected components to be names, but got "
+                       << components;
+  return success();
+}
+
 //===----------------------------------------------------------------------===//
 // What all schemes with packed codes share
 //===----------------------------------------------------------------------===//

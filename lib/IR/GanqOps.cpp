@@ -171,6 +171,10 @@ LogicalResult ParameterOp::verify() {
       return emitOpError(
           "expected packed rows with either a source or a value");
   }
+  if (getGpuPackedAttr() &&
+      (getSourceAttr() || getPackedRowsAttr() || getTransposed()))
+    return emitOpError("expected no source along with gpu, as the parameter is "
+                       "made of stored tensors");
   if (!tensor || !tensor.getEncoding())
     return success();
   auto scheme = dyn_cast<SchemeAttrInterface>(tensor.getEncoding());

@@ -87,3 +87,19 @@ func.func private @helper() {
   memref.store %f, %a[%c0] : memref<4xf32>
   return
 }
+
+// -----
+
+// A buffer whose address was taken lives as long as what is computed from it.
+// CHECK-LABEL: func.func @addresses(
+// CHECK-SAME:    attributes {ganq.arena_bytes = 128 : i64}
+func.func @addresses(%x: memref<4xi64>) {
+  %c0 = arith.constant 0 : index
+  %a = memref.alloc() : memref<4xi64>
+  %index = memref.extract_aligned_pointer_as_index %a : memref<4xi64> -> index
+  %address = arith.index_cast %index : index to i64
+  %b = memref.alloc() : memref<4xi64>
+  memref.copy %x, %b : memref<4xi64> to memref<4xi64>
+  memref.store %address, %b[%c0] : memref<4xi64>
+  return
+}

@@ -286,6 +286,41 @@ func.func @packed_rows_source() {
 
 // -----
 
+// gpu-packed-shape
+func.func @gpu_packed_shape() {
+  // expected-error @+1 {{expected n and k to be between 1 and 1073741824, but got 0 and 128}}
+  %c = ganq.parameter "c" gpu <scheme = #ganq.lut<bits = 3>, n = 0, k = 128, operand = codes, order = table, components = ["c"]> : memref<3072xi8>
+  return
+}
+
+// -----
+
+// gpu-packed-scheme
+func.func @gpu_packed_scheme() {
+  // expected-error @+1 {{expected a quantization scheme, but got 4 : i64}}
+  %c = ganq.parameter "c" gpu <scheme = 4, n = 64, k = 128, operand = codes, order = table, components = ["c"]> : memref<3072xi8>
+  return
+}
+
+// -----
+
+// gpu-packed-components
+func.func @gpu_packed_components() {
+  // expected-error @+1 {{expected components to be names, but got []}}
+  %c = ganq.parameter "c" gpu <scheme = #ganq.lut<bits = 3>, n = 64, k = 128, operand = codes, order = table, components = []> : memref<3072xi8>
+  return
+}
+
+// -----
+
+func.func @gpu_packed_source() {
+  // expected-error @+1 {{expected no source along with gpu, as the parameter is made of stored tensors}}
+  %c = ganq.parameter "c" from <"m", 0, 8> gpu <scheme = #ganq.lut<bits = 3>, n = 64, k = 128, operand = codes, order = table, components = ["c"]> : memref<3072xi8>
+  return
+}
+
+// -----
+
 // quantize-rows-bits
 func.func @quantize_bits(%x: tensor<2x64xf32>) {
   // expected-error @below {{expected bits to be between 1 and 8 and plane_bits between 0 and 8, but got 9 and 0}}

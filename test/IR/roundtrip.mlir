@@ -9,6 +9,7 @@
 // CHECK: ganq.parameter "p" : tensor<64x128xf32, #ganq.pot<bits = 4, group = 32, grid = half, mantissa = 1>>
 // CHECK: ganq.parameter "n" : tensor<64x128xf32, #ganq.nf<bits = 4, group = 64>>
 // CHECK: ganq.parameter "u" : tensor<64x128xf32, #ganq.uniform<bits = 3, group = 128>>
+// CHECK: ganq.parameter "c" gpu <scheme = #ganq.pot<bits = 3>, n = 64, k = 128, operand = codes, order = exponent, exponent_bit = 10, components = ["p.codes", "p.scale"]> : memref<3072xi8>
 func.func @weights() {
   %0 = ganq.parameter "w" from <"model.onnx", 512, 16384> transposed : tensor<64x64xf32>
   %1 = ganq.parameter "q" : tensor<64x128xf32, #ganq.lut<bits = 4>>
@@ -18,6 +19,7 @@ func.func @weights() {
   %p = ganq.parameter "p" : tensor<64x128xf32, #ganq.pot<bits = 4, group = 32, grid = half, mantissa = 1>>
   %n = ganq.parameter "n" : tensor<64x128xf32, #ganq.nf<bits = 4, group = 64>>
   %2 = ganq.parameter "u" : tensor<64x128xf32, #ganq.uniform<bits = 3, group = 128>>
+  %c = ganq.parameter "c" gpu <scheme = #ganq.pot<bits = 3>, n = 64, k = 128, operand = codes, order = exponent, exponent_bit = 10, components = ["p.codes", "p.scale"]> : memref<3072xi8>
   return
 }
 

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "GpuProblem.h"
+#include "ganq/Codegen/Gpu/GpuPacking.h"
+#include "ganq/Support/CodeLayout.h"
 #include "llvm/ADT/APFloat.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
@@ -114,40 +116,47 @@ public:
     return std::uniform_int_distribution<int64_t>(low, high)(random);
   }
 
+  /// Components as schemes store them, and what the library makes of them.
   Weight makeWeight() {
-    GpuLayout layout = llvm::cantFail(getGpuLayout(spec, shape.n, shape.k));
+    auto components = spec.scheme.getComponents(shape.n, shape.k);
+    std::vector<std::vector<char>> stored;
+    for (const SchemeComponent &component : components)
+      stored.emplace_back(static_cast<size_t>(component.type.getNumElements()) *
+                          component.type.getElementTypeBitWidth() / 8);
     Weight w;
-    auto bits = static_cast<int64_t>(layout.getBits());
-    int64_t padded = layout.getPaddedRows(), levels = int64_t(1) << bits;
-    w.codes.assign(static_cast<size_t>(layout.getBytes()), 0);
+    auto bits = static_cast<int64_t>(spec.scheme.getCodeBits());
+    int64_t levels = int64_t(1) << bits, group = spec.scheme.getGroupSize();
+    int64_t padded = llvm::alignTo(shape.n, GpuLayout::kRowTile);
+    bool lut = mlir::isa<LutAttr>(spec.scheme);
+    CodeLayout layout(spec.scheme.getCodeBits(), shape.n, shape.k);
+    std::vector<int32_t> sums(static_cast<size_t>(padded));
     for (int64_t n = 0; n < shape.n; ++n)
       for (int64_t j = 0; j < shape.k; ++j) {
         auto code = static_cast<uint8_t>(draw(0, levels - 1));
         w.code.push_back(code);
-        layout.insert(w.codes.data(), n, j, code);
+        sums[static_cast<size_t>(n)] += code;
+        layout.insert(reinterpret_cast<uint8_t *>(stored[0].data()), n, j,
+                      code);
       }
+    for (auto [component, bytes] : llvm::zip(components, stored)) {
+      for (size_t i = 0; component.suffix == "zero" && i < bytes.size(); ++i)
+        bytes[i] = static_cast<char>(draw(0, levels - 1));
+      for (size_t i = 0; component.suffix == "sum" && i < bytes.size() / 4; ++i)
+        std::memcpy(&bytes[4 * i], &sums[i], 4);
+      if (component.suffix != "table" && component.suffix != "scale")
+        continue;
+      for (size_t i = 0; i < bytes.size(); i += 2) {
+        uint16_t value =
+            half.encode(lut ? static_cast<double>(draw(-16, 16)) / 8
+                            : std::exp2(draw(-5, -2)));
+        std::memcpy(&bytes[i], &value, 2);
+      }
+    }
+    pack(w, components, stored);
 
-    int64_t group = 0;
-    if (auto uniform = mlir::dyn_cast<UniformAttr>(spec.scheme))
-      group = uniform.getGroup();
-    if (auto pot = mlir::dyn_cast<PotAttr>(spec.scheme))
-      group = pot.getGroup();
-    int64_t groups = group ? llvm::divideCeil(shape.k, group) : 1;
-    bool lut = mlir::isa<LutAttr>(spec.scheme);
-    if (lut)
-      for (int64_t i = 0; i < padded * levels; ++i)
-        w.table.push_back(half.encode(static_cast<double>(draw(-16, 16)) / 8));
-    else
-      for (int64_t i = 0; i < groups * padded; ++i)
-        w.scale.push_back(half.encode(std::exp2(draw(-5, -2))));
-    if (mlir::isa<UniformAttr>(spec.scheme))
-      for (int64_t i = 0; i < groups * padded; ++i)
-        w.zero.push_back(half.encode(static_cast<double>(draw(0, levels - 1))));
-    w.sum.assign(static_cast<size_t>(padded), 0);
     for (int64_t n = 0; n < shape.n; ++n)
       for (int64_t j = 0; j < shape.k; ++j) {
         int64_t code = w.code[index(n, j)];
-        w.sum[static_cast<size_t>(n)] += static_cast<int32_t>(code);
         if (lut) {
           w.value.push_back(
               half.decode(w.table[static_cast<size_t>(n * levels + code)]));
@@ -168,6 +177,39 @@ public:
         w.value.push_back(code >> (bits - 1) ? -magnitude : magnitude);
       }
     return w;
+  }
+
+  void pack(Weight &w, llvm::ArrayRef<SchemeComponent> components,
+            llvm::ArrayRef<std::vector<char>> stored) const {
+    std::vector<llvm::StringRef> names;
+    for (const SchemeComponent &component : components)
+      names.push_back(component.suffix);
+    std::vector<llvm::ArrayRef<char>> bytes(stored.begin(), stored.end());
+    for (GpuPackedAttr operand :
+         llvm::cantFail(getGpuOperands(spec, shape.n, shape.k, names))) {
+      auto packed = llvm::cantFail(packGpuOperand(operand, bytes));
+      auto copy = [&](auto &to) {
+        to.resize(packed.size() / sizeof(to[0]));
+        std::memcpy(to.data(), packed.data(), packed.size());
+      };
+      switch (operand.getOperand()) {
+      case GpuOperand::codes:
+        copy(w.codes);
+        break;
+      case GpuOperand::table:
+        copy(w.table);
+        break;
+      case GpuOperand::scale:
+        copy(w.scale);
+        break;
+      case GpuOperand::zero:
+        copy(w.zero);
+        break;
+      case GpuOperand::weight_sum:
+        copy(w.sum);
+        break;
+      }
+    }
   }
 
   size_t index(int64_t row, int64_t column) const {

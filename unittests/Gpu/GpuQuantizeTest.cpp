@@ -16,11 +16,14 @@ using namespace ganq;
 
 namespace {
 
-/// Runs the kernel on rows of bf16 and compares all that it writes.
-void checkQuantizer(unsigned bits, bool planes, int64_t rows, int64_t columns) {
+/// Runs the kernel on rows of bf16 or f32 and compares all that it writes.
+void checkQuantizer(unsigned bits, bool planes, int64_t rows, int64_t columns,
+                    bool wide = false) {
   mlir::MLIRContext context;
   GpuQuantizeSpec spec;
   spec.type = mlir::BFloat16Type::get(&context);
+  if (wide)
+    spec.type = mlir::Float32Type::get(&context);
   spec.bits = bits;
   spec.planes = planes;
   GpuKernelInfo info;
@@ -44,7 +47,7 @@ void checkQuantizer(unsigned bits, bool planes, int64_t rows, int64_t columns) {
       drawn = -std::fabs(drawn);
     uint32_t word;
     std::memcpy(&word, &drawn, 4);
-    word &= 0xffff0000;
+    word &= wide ? 0xffffffff : 0xffff0000;
     x.push_back(static_cast<uint16_t>(word >> 16));
     std::memcpy(&drawn, &word, 4);
     value.push_back(drawn);
@@ -91,6 +94,10 @@ void checkQuantizer(unsigned bits, bool planes, int64_t rows, int64_t columns) {
   const void *buffers[] = {codes.data(), scale.data(), zero.data(), sum.data(),
                            x.data()};
   size_t sizes[] = {bytes, count * 4, count * 4, count * 4, x.size() * 2};
+  if (wide) {
+    buffers[4] = value.data();
+    sizes[4] = value.size() * 4;
+  }
   std::vector<void *> args;
   for (size_t i = 0; i < 5; ++i) {
     (*emulated)->addBuffer(buffers[i], static_cast<int64_t>(sizes[i]), "",
@@ -113,6 +120,10 @@ void checkQuantizer(unsigned bits, bool planes, int64_t rows, int64_t columns) {
 
 TEST(GpuQuantizeRows, Bytes) { checkQuantizer(8, false, 3, 300); }
 TEST(GpuQuantizeRows, Planes) { checkQuantizer(3, true, 3, 300); }
+TEST(GpuQuantizeRows, Floats) {
+  checkQuantizer(8, false, 3, 300, true);
+  checkQuantizer(5, true, 3, 37, true);
+}
 
 TEST(GpuQuantizeRows, FullBits) {
   for (unsigned bits = 1; bits <= 8; ++bits) {

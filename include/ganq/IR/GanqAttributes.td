@@ -66,6 +66,59 @@ def Ganq_PackedRowsAttr : Ganq_Attr<"PackedRows", "packed_rows"> {
   let genVerifyDecl = 1;
 }
 
+def Ganq_GpuOperand : I32EnumAttr<"GpuOperand", "Operand of a GPU kernel", [
+    I32EnumAttrCase<"codes", 0>, I32EnumAttrCase<"table", 1>,
+    I32EnumAttrCase<"scale", 2>, I32EnumAttrCase<"zero", 3>,
+    I32EnumAttrCase<"weight_sum", 4>]> {
+  let cppNamespace = "::ganq";
+  let genSpecializedAttr = 0;
+}
+
+// The values of GpuLayout::Order.
+def Ganq_GpuOrder : I32EnumAttr<"GpuOrder", "Order of codes for GPU kernels", [
+    I32EnumAttrCase<"table", 0>, I32EnumAttrCase<"halves", 1>,
+    I32EnumAttrCase<"exponent", 2>, I32EnumAttrCase<"bytes", 3>,
+    I32EnumAttrCase<"planes", 4>]> {
+  let cppNamespace = "::ganq";
+  let genSpecializedAttr = 0;
+}
+
+def Ganq_GpuPackedAttr : Ganq_Attr<"GpuPacked", "gpu_packed"> {
+  let summary = "An operand of a GPU kernel, made of a weight's components";
+  let description = [{
+    The parameter is `operand` of a kernel of `GpuMatmulSpec` for an [n, k]
+    weight of `scheme`, made of its stored tensors, which have the keys
+    `components` in the order in which the scheme lists them:
+
+    | operand | shape | |
+    |---|---|---|
+    | `codes` | bytes | the codes in `order` (`GpuLayout`), with bit j of a code from bit `exponent_bit` + j of a float on where that is `exponent` |
+    | `table` | [Np, 2^bits] | as stored |
+    | `scale` | [groups, Np] | transposed |
+    | `zero` | [groups, Np] | transposed, as floats |
+    | `weight_sum` | [Np] | i32, sums of the codes of rows |
+
+    Np is n rounded up to 32; further rows are zero.
+
+    Constraints: (gpu-packed-shape) n and k are positive; (gpu-packed-scheme)
+    scheme is a scheme; (gpu-packed-components) components are names, codes
+    first.
+
+    ```mlir
+    %c = ganq.parameter "w.gpu.codes"
+           gpu <scheme = #ganq.lut<bits = 4>, n = 64, k = 128, operand = codes,
+                order = table, components = ["w.codes", "w.table"]>
+           : memref<4096xi8>
+    ```
+  }];
+  let parameters = (ins "::mlir::Attribute":$scheme, "int64_t":$n,
+      "int64_t":$k, "::ganq::GpuOperand":$operand, "::ganq::GpuOrder":$order,
+      DefaultValuedParameter<"int64_t", "0">:$exponent_bit,
+      "::mlir::ArrayAttr":$components);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+}
+
 class Ganq_SchemeAttr<string name, string attrMnemonic,
                       list<string> overridden = []>
     : Ganq_Attr<name, attrMnemonic,

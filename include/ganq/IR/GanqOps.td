@@ -49,7 +49,8 @@ def Ganq_ParameterOp : Ganq_Op<"parameter", [Pure]> {
     (constraint parameter-transposed: rank 2 only). A scheme as the encoding of
     the result type says how the weight is stored in the compiled model.
     `packed_rows` says how the bytes at `source` become the tensor, where they
-    are not it as they lie.
+    are not it as they lie. `gpu_packed` says that, and how, it is made of the
+    stored tensors of a quantized weight.
 
     ```mlir
     %w = ganq.parameter "layers.0.q_proj.weight"
@@ -59,23 +60,24 @@ def Ganq_ParameterOp : Ganq_Op<"parameter", [Pure]> {
   }];
   let arguments = (ins StrAttr:$key, OptionalAttr<Ganq_ExternalAttr>:$source,
                        UnitAttr:$transposed,
-                       OptionalAttr<Ganq_PackedRowsAttr>:$packed_rows);
+                       OptionalAttr<Ganq_PackedRowsAttr>:$packed_rows,
+                       OptionalAttr<Ganq_GpuPackedAttr>:$gpu_packed);
   let results = (outs Ganq_Storage:$result);
   let builders = [
     OpBuilder<(ins "::mlir::Type":$type, "::mlir::StringAttr":$key,
                    "::ganq::ExternalAttr":$source,
                    "::mlir::UnitAttr":$transposed), [{
       build($_builder, $_state, type, key, source, transposed,
-            PackedRowsAttr());
+            PackedRowsAttr(), GpuPackedAttr());
     }]>,
     OpBuilder<(ins "::mlir::Type":$type, "::llvm::StringRef":$key,
                    "::ganq::ExternalAttr":$source, "bool":$transposed), [{
       build($_builder, $_state, type, key, source, transposed,
-            PackedRowsAttr());
+            PackedRowsAttr(), GpuPackedAttr());
     }]>];
   let assemblyFormat = [{
     $key (`from` $source^)? (`transposed` $transposed^)?
-    (`rows` $packed_rows^)? attr-dict
+    (`rows` $packed_rows^)? (`gpu` $gpu_packed^)? attr-dict
     `:` type($result)
   }];
   let hasVerifier = 1;

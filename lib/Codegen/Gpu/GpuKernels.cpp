@@ -123,7 +123,7 @@ Error ganq::checkGpuSizes(const GpuQuantizeSpec &spec, int64_t m, int64_t k) {
   if (Error error = checkPositive({{'M', m}, {'K', k}}))
     return error;
   return checkBytes(
-      {{"x", getXBytes(m, k, 16, 1)},
+      {{"x", getXBytes(m, k, spec.type.getIntOrFloatBitWidth(), 1)},
        {"codes of x", spec.planes ? getXBytes(m, k, spec.bits, 256)
                                   : getXBytes(m, k, 8, 128)}});
 }

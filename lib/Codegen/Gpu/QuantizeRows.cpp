@@ -33,7 +33,7 @@ public:
         greatest(static_cast<float>((1 << spec.bits) - 1)) {
     thread = k.thread();
     row = k.block(gpu::Dimension::x);
-    x = k.at(function.getArgument(4), k.shl(k.mul(row, columns), 1));
+    x = k.at(function.getArgument(4), k.shl(k.mul(row, columns), shift()));
   }
 
   void emit() {
@@ -58,8 +58,11 @@ public:
 
 private:
   Value load(Value column) {
-    return k.extend(k.load(spec.type, k.at(x, k.shl(column, 1)), 2, true));
+    return k.extend(k.load(spec.type, k.at(x, k.shl(column, shift())),
+                           spec.type.getIntOrFloatBitWidth() / 8, true));
   }
+  /// Of a column to the offset of its value.
+  int64_t shift() const { return spec.type.isF32() ? 2 : 1; }
 
   /// A value of all threads of the block, by way of area `area` of the shared
   /// memory.
@@ -172,9 +175,10 @@ private:
 llvm::Expected<GpuKernelInfo>
 ganq::buildGpuQuantizeRows(gpu::GPUModuleOp module,
                            const GpuQuantizeSpec &spec) {
-  if (!spec.type || (!spec.type.isF16() && !spec.type.isBF16()))
+  if (!spec.type ||
+      (!spec.type.isF16() && !spec.type.isBF16() && !spec.type.isF32()))
     return llvm::createStringError(
-        "expected x of f16 or bf16 for the GPU kernels");
+        "expected x of f16, bf16 or f32 for the kernel that rounds rows of x");
   if (spec.bits < 1 || spec.bits > 8)
     return llvm::createStringError("expected codes of x of 1 to 8 bits, but "
                                    "got " +

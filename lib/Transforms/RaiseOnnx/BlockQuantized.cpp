@@ -114,7 +114,7 @@ LogicalResult replaceWithProduct(PatternRewriter &rewriter, Operation *op,
     components.push_back(ParameterOp::create(
         rewriter, w.owner.getLoc(), component.type,
         rewriter.getStringAttr(w.owner.getKey() + "." + component.suffix),
-        part.first, UnitAttr(), part.second));
+        part.first, UnitAttr(), part.second, GpuPackedAttr()));
   auto product =
       PackedMatmulOp::create(rewriter, op->getLoc(), type, x, components, bias,
                              Value(), scheme, w.n, w.k, StrategyAttr());

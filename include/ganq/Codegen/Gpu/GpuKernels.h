@@ -80,7 +80,7 @@ struct GpuMatmulSpec {
 ///
 /// x and codes must take less than 2 GiB each: see checkGpuSizes.
 struct GpuQuantizeSpec {
-  mlir::FloatType type; ///< f16 or bf16.
+  mlir::FloatType type; ///< f16, bf16 or f32.
   unsigned bits = 8;    ///< 1 to 8.
   bool planes = false;  ///< For btc; else for int8 and dp4a.
 };
