@@ -105,7 +105,7 @@ GridPacker::GridPacker(SchemeAttrInterface scheme, int64_t n, int64_t k)
     : scheme(scheme), k(k),
       group(scheme.getGroupSize() ? scheme.getGroupSize() : k),
       groups(llvm::divideCeil(k, group)), layout(scheme.getCodeBits(), n, k),
-      components(scheme.getComponents(n, k)) {
+      components(scheme.getComponents(n, k)), reports(n) {
   result.components = allocateComponents(scheme, n, k);
 }
 
@@ -143,10 +143,7 @@ ganq::quant::Status GridPacker::write(const ganq::quant::GridRows &rows) {
       std::memcpy(sums->data() + (start + i) * 4, &sum, 4);
     }
   }
-  for (int64_t row = 0; row < rows.count; ++row) {
-    error += rows.rows[row].outputError;
-    energy += rows.rows[row].outputEnergy;
-  }
+  std::copy_n(rows.rows, rows.count, reports.begin() + rows.first);
   raised += rows.raisedScales;
   return {};
 }
@@ -163,7 +160,7 @@ ganq::describeDamping(const ganq::quant::Damping &damping) {
 }
 
 QuantizedWeight GridPacker::finish(const ganq::quant::Damping &damping) {
-  result.relativeError = ganq::quant::relativeError(error, energy);
+  result.relativeError = ganq::quant::relativeOutputError(reports);
   SmallVector<std::string> notes = describeDamping(damping);
   Type scaleType;
   find("scale", &scaleType);

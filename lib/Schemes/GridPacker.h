@@ -39,7 +39,9 @@ private:
   CodeLayout layout;
   llvm::SmallVector<SchemeComponent> components;
   QuantizedWeight result;
-  double error = 0, energy = 0;
+  /// Of each row: blocks of rows are written in any order, and sums depend on
+  /// theirs.
+  std::vector<ganq::quant::RowReport> reports;
   int64_t raised = 0;
 };
 

@@ -20,6 +20,7 @@ using ganq::quant::LutMethod;
 using ganq::quant::LutOptions;
 using ganq::quant::LutRows;
 using ganq::quant::LutSolver;
+using ganq::quant::RowReport;
 using ganq::quant::Status;
 
 /// Damping out of the ordinary, and tables that are larger than the codes.
@@ -107,34 +108,32 @@ class SparsePart {
 public:
   SparsePart(const Storage &storage)
       : storage(storage), perRow(storage.scheme.getOutliersPerRow(storage.k)),
-        columns(storage.n * perRow), values(storage.n * perRow),
-        errors(storage.n) {}
+        columns(storage.n * perRow), values(storage.n * perRow) {}
 
   int64_t getPerRow() const { return perRow; }
 
   /// Takes the kept values of solved rows.
   void add(const LutRows &rows) {
-    for (int64_t row = 0; row < rows.count; ++row)
-      errors[rows.first + row] = rows.rows[row].outputError;
     std::copy_n(rows.keptColumns, rows.count * perRow,
                 columns.begin() + rows.first * perRow);
     std::copy_n(rows.keptValues, rows.count * perRow,
                 values.begin() + rows.first * perRow);
   }
 
-  /// The rows of the greatest output error, which are kept whole; their share
-  /// of `error` is taken off.
-  std::vector<bool> chooseRows(double &error) const {
+  /// The rows of the greatest output error, which are kept whole and have none
+  /// afterwards.
+  std::vector<bool> chooseRows(MutableArrayRef<RowReport> rows) const {
     std::vector<int64_t> order(storage.n);
     std::iota(order.begin(), order.end(), 0);
     llvm::sort(order, [&](int64_t a, int64_t b) {
-      return errors[a] != errors[b] ? errors[a] > errors[b] : a < b;
+      return std::pair(-rows[a].outputError, a) <
+             std::pair(-rows[b].outputError, b);
     });
     std::vector<bool> whole(storage.n);
     for (int64_t row :
          ArrayRef(order).take_front(storage.scheme.getFullRows())) {
       whole[row] = true;
-      error -= errors[row];
+      rows[row].outputError = 0;
     }
     return whole;
   }
@@ -227,7 +226,6 @@ private:
   int64_t perRow;
   std::vector<int32_t> columns;
   std::vector<float> values;
-  std::vector<double> errors;
 };
 
 struct LutSolverModel
@@ -263,7 +261,8 @@ struct LutSolverModel
 
     QuantizedWeight result;
     result.components = allocateComponents(scheme, n, k);
-    double error = 0, energy = 0;
+    // Blocks of rows are written in any order, and sums depend on theirs.
+    std::vector<RowReport> reports(n);
     auto write = [&](const LutRows &rows) {
       packCodes(storage.layout, result.components[0], rows.first, rows.count, k,
                 rows.codes);
@@ -283,9 +282,8 @@ struct LutSolverModel
                           (rows.first + row) * sizeof(sum),
                       &sum, sizeof(sum));
         }
-        error += rows.rows[row].outputError;
-        energy += rows.rows[row].outputEnergy;
       }
+      std::copy_n(rows.rows, rows.count, reports.begin() + rows.first);
       sparse.add(rows);
       return Status();
     };
@@ -300,12 +298,12 @@ struct LutSolverModel
         solver->target(out, 1, out);
         return llvm::Error::success();
       };
-      std::vector<bool> whole = sparse.chooseRows(error);
+      std::vector<bool> whole = sparse.chooseRows(reports);
       if (llvm::Error failure =
               sparse.pack(whole, readTarget, result.components))
         return std::move(failure);
     }
-    result.relativeError = ganq::quant::relativeError(error, energy);
+    result.relativeError = ganq::quant::relativeOutputError(reports);
     result.note = describe(scheme, n, k, solver->damping());
     result.gramCondition = solver->damping().condition;
     return result;
