@@ -177,6 +177,9 @@ def main():
                         "-rs",
                         "-p",
                         "no:cacheprovider",
+                        # Tests of one file share what they compile.
+                        f"--numprocesses={args.jobs}",
+                        "--dist=loadfile",
                         f"--junitxml={result(name + '.xml')}",
                         path,
                     ],

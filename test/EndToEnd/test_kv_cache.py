@@ -52,12 +52,14 @@ def test_unknown_kind(tmp_path):
     assert "expected --kv-cache to be model, f32, f16 or i8, but got `i4`" in result.stderr
 
 
-def test_calibration_sees_what_is_not_rounded(compiled):
+def test_calibration_sees_what_is_not_rounded(compiled, tmp_path):
     """Stages have no caches; all else is as without --kv-cache."""
-    model, tokens = data_file("models/stories260k.opset17.onnx"), data_file("models/stories260k.calib.npy")
-    options = ("--scheme=lut", "--bits=4", "--solver=kmeans", f"--calibration={tokens}")
+    model = data_file("models/stories260k.opset17.onnx")
+    for kind, rows in (("calib", 24), ("eval", 12)):
+        np.save(tmp_path / f"{kind}.npy", np.load(data_file(f"models/stories260k.{kind}.npy"))[:rows])
+    options = ("--scheme=lut", "--bits=4", "--solver=kmeans", f"--calibration={tmp_path / 'calib.npy'}")
     errors = []
     for kind in ("model", "i8"):
         quantized = compiled(model, *options, f"--kv-cache={kind}")
-        errors.append(perplexity(quantized, data_file("models/stories260k.eval.npy")))
+        errors.append(perplexity(quantized, tmp_path / "eval.npy"))
     assert errors[1] == pytest.approx(errors[0], rel=1e-2)
