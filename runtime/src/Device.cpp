@@ -76,6 +76,7 @@ Result<std::unique_ptr<Device>> Device::open(const ganq_driver &driver) {
   attribute(device->capability[0], GANQ_DEVICE_CAPABILITY_MAJOR);
   attribute(device->capability[1], GANQ_DEVICE_CAPABILITY_MINOR);
   attribute(device->shared, GANQ_DEVICE_SHARED_BYTES);
+  attribute(device->cache, GANQ_DEVICE_CACHE_BYTES);
   char name[256] = "";
   if (status.ok())
     status = device->check(

@@ -35,6 +35,8 @@ public:
   int minor() const { return capability[1]; }
   /// Dynamic and static shared memory that a block can have.
   int sharedBytes() const { return shared; }
+  /// What the device caches of its memory (L2).
+  int cacheBytes() const { return cache; }
 
   /// Success, or an error with the driver's name and text for `result`.
   /// `action` is what could not be done: "launch the kernel 'k'".
@@ -67,7 +69,7 @@ private:
   int ordinal = 0;
   void *context = nullptr;
   int capability[2] = {0, 0};
-  int shared = 0;
+  int shared = 0, cache = 0;
 };
 
 /// What a driver's function has made and another one frees.

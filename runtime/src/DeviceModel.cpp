@@ -146,13 +146,15 @@ namespace {
 /// fetches one, the other is filled from the file.
 class Uploader {
 public:
-  static constexpr int64_t kBytes = int64_t(16) << 20;
+  static constexpr int64_t kMostBytes = int64_t(16) << 20; ///< of a buffer
 
   explicit Uploader(const Device &device) : device(device) {}
 
-  Status begin() {
+  /// `total` bytes will come.
+  Status begin(int64_t total) {
+    capacity = std::clamp<int64_t>(total, 1, kMostBytes);
     for (Lane &lane : lanes) {
-      Result<DriverObject> memory = allocateHost(device, kBytes);
+      Result<DriverObject> memory = allocateHost(device, capacity);
       if (!memory.ok())
         return memory.status();
       lane.memory = std::move(*memory);
@@ -166,7 +168,7 @@ public:
 
   Status add(uint64_t to, const char *from, int64_t bytes) {
     while (bytes > 0) {
-      if (used == kBytes) {
+      if (used == capacity) {
         // The other buffer is free once its copies have ended.
         current ^= 1;
         used = 0;
@@ -175,7 +177,7 @@ public:
       }
       Lane &lane = lanes[current];
       char *staging = static_cast<char *>(lane.memory.get()) + used;
-      int64_t count = std::min(bytes, kBytes - used);
+      int64_t count = std::min(bytes, capacity - used);
       read(staging, from, count);
       if (Status status =
               device.check(device.driver().copy_to_device(
@@ -226,13 +228,16 @@ private:
   const Device &device;
   Lane lanes[2];
   int current = 0;
-  int64_t used = 0;
+  int64_t capacity = 0, used = 0; ///< of each buffer, of the current one
 };
 } // namespace
 
 Status DeviceModel::upload(const Safetensors &file) {
+  int64_t total = 0;
+  for (const std::string &name : about->parameters)
+    total = std::min(total + file.find(name)->bytes, Uploader::kMostBytes);
   Uploader uploader(*opened);
-  if (Status status = uploader.begin(); !status.ok())
+  if (Status status = uploader.begin(total); !status.ok())
     return status;
   for (const std::string &name : about->parameters) {
     const TensorInfo &info = *file.find(name);
@@ -289,9 +294,10 @@ Result<double> DeviceModel::copyBandwidth() const {
                                     "ask for free memory");
       !status.ok())
     return status;
-  // Far more than the caches hold, where there is room for it.
-  int64_t bytes = std::min<int64_t>(int64_t(available / 4), int64_t(1) << 30);
-  bytes = std::max<int64_t>(bytes, 1 << 20);
+  // Far more than the cache holds, where there is room for it.
+  int64_t bytes = std::clamp<int64_t>(16 * int64_t(opened->cacheBytes()),
+                                      int64_t(64) << 20, int64_t(1) << 30);
+  bytes = std::clamp<int64_t>(int64_t(available / 4), 1 << 20, bytes);
   Result<DeviceMemory> from = allocate(*opened, bytes, "a copy", true);
   if (!from.ok())
     return from.status();

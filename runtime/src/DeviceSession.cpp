@@ -196,15 +196,18 @@ Result<const float *> DeviceSession::run(Step step, const int64_t *tokens,
     hostRows.resize(size_t(count * manifest.state->vocabulary));
     target = hostRows.data();
   }
-  Status status = record(start);
+  Status status;
+  if (start)
+    status = beginTime();
   if (status.ok())
     status =
         step == Step::Decode
             ? device.check(driver.graph_launch(decodeGraph.get(), stream.get()),
                            "run the graph of decode")
             : enqueue(step);
-  if (status.ok())
-    status = record(end);
+  if (status.ok() && end)
+    status = device.check(driver.event_record(end.get(), stream.get()),
+                          "record an event");
   size_t bytes = size_t(manifest.state->vocabulary) * sizeof(float);
   if (status.ok())
     status = device.check(
@@ -220,19 +223,34 @@ Result<const float *> DeviceSession::run(Step step, const int64_t *tokens,
   return target;
 }
 
-Status DeviceSession::record(const DriverObject &event) const {
-  return event ? device.check(
-                     device.driver().event_record(event.get(), stream.get()),
-                     "record an event")
-               : Status();
+/// Empties the device's cache and starts the clock.
+Status DeviceSession::beginTime() {
+  const ganq_driver &driver = device.driver();
+  if (flush)
+    if (Status status = device.check(
+            driver.fill(flush.get(), 0, size_t(flushBytes), stream.get()),
+            "empty the device's cache");
+        !status.ok())
+      return status;
+  return device.check(driver.event_record(start.get(), stream.get()),
+                      "record an event");
 }
 
 Status DeviceSession::setTimed(bool timed) {
   Device::Scope scope(device);
   start = DriverObject();
   end = DriverObject();
+  flush = DeviceMemory();
   if (!timed)
     return Status();
+  if (device.cacheBytes() > 0) {
+    flushBytes = 2 * int64_t(device.cacheBytes());
+    Result<DeviceMemory> memory =
+        allocate(device, flushBytes, "emptying the cache", /*readOnly=*/false);
+    if (!memory.ok())
+      return memory.status();
+    flush = std::move(*memory);
+  }
   Result<DriverObject> first = createEvent(device),
                        second = createEvent(device);
   if (!first.ok() || !second.ok())

@@ -27,7 +27,8 @@ public:
   Result<const float *> run(Step step, const int64_t *tokens, int64_t past,
                             int64_t row, int64_t first, int64_t count);
 
-  /// Whether runs are timed by the device's events, which costs a little.
+  /// Whether runs are timed by the device's events. A timed run finds nothing
+  /// of the model in the device's cache.
   Status setTimed(bool timed);
   /// The time of the last run on the device, in seconds.
   Result<double> seconds() const;
@@ -40,7 +41,7 @@ private:
   Status launch(const Launch &launch);
   uint64_t value(const LaunchArgument &argument) const;
   Status captureDecode();
-  Status record(const DriverObject &event) const;
+  Status beginTime();
 
   const DeviceModel &model;
   const Device &device;
@@ -51,7 +52,9 @@ private:
   std::vector<float> hostRows;         ///< of several
   DriverObject decodeGraph;
   DriverObject start, end; ///< if runs are timed
-  int64_t inputBytes = 0;  ///< of the present run
+  DeviceMemory flush;      ///< twice what the device caches, then
+  int64_t flushBytes = 0;
+  int64_t inputBytes = 0; ///< of the present run
 };
 
 } // namespace ganq::runtime

@@ -207,6 +207,20 @@ Result<DeviceModel *> Model::device() {
   return impl->device.get();
 }
 
+Result<Model::DeviceFacts> Model::measureDevice() {
+  if (!impl->manifest.isForDevice())
+    return Status(Code::Unsupported,
+                  "expected a model on a device, but got one on the CPU");
+  Result<DeviceModel *> loaded = device();
+  if (!loaded.ok())
+    return loaded.status();
+  std::lock_guard<std::mutex> lock(impl->calls);
+  Result<double> bandwidth = (*loaded)->copyBandwidth();
+  if (!bandwidth.ok())
+    return bandwidth.status();
+  return DeviceFacts{(*loaded)->device().name(), *bandwidth};
+}
+
 std::mutex &Model::callMutex() { return impl->calls; }
 
 Status Model::step(Step step, void **args) {

@@ -188,6 +188,8 @@ struct Session::Implementation {
 
   // With step functions on a device.
   std::unique_ptr<DeviceSession> device;
+  bool timed = false;
+  double deviceSeconds = 0; ///< of the last feed
 
   // With step functions of the CPU.
   std::vector<Tensor> caches;
@@ -245,7 +247,8 @@ Status Session::Implementation::allocate() {
     Result<std::unique_ptr<DeviceSession>> made =
         DeviceSession::create(**loaded);
     if (!made.ok())
-      return made.status();
+      return Status(made.status().code(),
+                    model->file().path() + ": " + made.status().message());
     device = std::move(*made);
     return Status();
   }
@@ -310,7 +313,15 @@ Result<const float *> Session::Implementation::step(Step step, int64_t *tokens,
   const Manifest &manifest = model->manifest();
   if (device) {
     std::lock_guard<std::mutex> lock(model->callMutex());
-    return device->run(step, tokens, length, row, first, wanted);
+    Result<const float *> rows =
+        device->run(step, tokens, length, row, first, wanted);
+    if (timed && rows.ok()) {
+      Result<double> seconds = device->seconds();
+      if (!seconds.ok())
+        return seconds.status();
+      deviceSeconds += *seconds;
+    }
+    return rows;
   }
   bool one = step == Step::Prompt;
   int64_t count = step == Step::Decode ? 1 : manifest.prefill->tokens;
@@ -401,6 +412,7 @@ Status Session::feed(const int64_t *tokens, int64_t count,
     return Status();
   if (impl->recipe)
     return impl->feedMain(tokens, count, each);
+  impl->deviceSeconds = 0;
   int64_t before = impl->length;
   Status status = impl->feedSteps(tokens, count, each);
   if (!status.ok()) {
@@ -417,6 +429,20 @@ int64_t Session::vocabulary() const { return impl->vocabulary; }
 int64_t Session::maxContext() const { return impl->maxContext(); }
 int64_t Session::length() const { return impl->length; }
 void Session::seed(uint64_t seed) { impl->random = seed; }
+
+Status Session::setTimed(bool timed) {
+  if (!impl->device)
+    return Status(Code::Unsupported,
+                  "expected a model on a device to time, but got one on the "
+                  "CPU");
+  std::lock_guard<std::mutex> lock(impl->model->callMutex());
+  impl->timed = false;
+  Status status = impl->device->setTimed(timed);
+  impl->timed = timed && status.ok();
+  return status;
+}
+
+double Session::deviceSeconds() const { return impl->deviceSeconds; }
 
 Status Session::rewind(int64_t length) {
   if (length < 0 || length > impl->length)

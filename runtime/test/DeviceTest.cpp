@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "DeviceTestModel.h"
+#include "FakeCudaDriver.h"
 #include "ganq/runtime/session.h"
 #include <cmath>
 
@@ -15,6 +16,10 @@ using nlohmann::json;
 namespace {
 class DeviceTest : public ::testing::TestWithParam<const char *> {
 protected:
+  void SetUp() override {
+    if (GetParam() == std::string("cuda"))
+      driver.emplace();
+  }
   std::shared_ptr<Model> open(const json &manifest) {
     std::string path = folder / "m" + std::to_string(count++);
     std::string code = deviceCode(GetParam());
@@ -37,6 +42,7 @@ protected:
       EXPECT_NEAR(logits[v], expected[v], 1e-6) << v;
   }
 
+  std::optional<FakeCudaDriver> driver;
   TemporaryFolder folder;
   int count = 0;
 };
@@ -132,5 +138,30 @@ TEST_P(DeviceTest, RefusesWhatTheFileLacks) {
   EXPECT_EQ(model->setParameter("bias", bias).code(), Code::Unsupported);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, DeviceTest, ::testing::Values("emulator"),
+TEST_P(DeviceTest, TimesFeeds) {
+  auto model = open();
+  auto fed = session(model);
+  ASSERT_TRUE(fed);
+  std::vector<int64_t> tokens = {3, 1, 4, 1, 5};
+  ASSERT_TRUE(fed->feed(tokens.data(), 5).ok());
+  EXPECT_EQ(fed->deviceSeconds(), 0);
+  ASSERT_TRUE(fed->setTimed(true).ok());
+  ASSERT_TRUE(fed->rewind(0).ok());
+  ASSERT_TRUE(fed->feed(tokens.data(), 5).ok());
+  expectLogits(fed->logits(), tokens);
+  EXPECT_GT(fed->deviceSeconds(), 0);
+  if (driver) // a prompt and a token of 1 copy, 3 launches and a record each
+    EXPECT_NEAR(fed->deviceSeconds(), 10e-3, 1e-9);
+  ASSERT_TRUE(fed->setTimed(false).ok());
+  ASSERT_TRUE(fed->feed(tokens.data(), 1).ok());
+  EXPECT_EQ(fed->deviceSeconds(), 0);
+
+  auto facts = model->measureDevice();
+  ASSERT_TRUE(facts.ok()) << facts.status().message();
+  EXPECT_EQ(facts->name, driver ? "Fake 9000" : "emulator");
+  EXPECT_GT(facts->copyBandwidth, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, DeviceTest,
+                         ::testing::Values("emulator", "cuda"),
                          [](const auto &info) { return info.param; });

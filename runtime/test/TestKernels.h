@@ -24,7 +24,7 @@ static void run_embed(uint32_t block, void *const *args) {
   int64_t row = POINTER(const int64_t, 1)[0] + block;
   for (int32_t c = 0; c < width; ++c)
     POINTER(float, 3)
-    [row * width + c] = POINTER(const float, 2)[token * width + c];
+  [row * width + c] = POINTER(const float, 2)[token * width + c];
 }
 
 /* past, cache, decay (f32), states: the state of a row per block */

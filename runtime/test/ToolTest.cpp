@@ -4,7 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "TestModel.h"
+#include "DeviceTestModel.h"
+#include "FakeCudaDriver.h"
 #include "ganq/runtime/npy.h"
 #include <cmath>
 #include <sys/wait.h>
@@ -151,6 +152,60 @@ TEST_F(ToolTest, InspectsAndMeasures) {
             10);
 }
 
+TEST_F(ToolTest, RunsOnDevices) {
+  FakeCudaDriver driver;
+  std::string expected = run("m.ganq --generate=5 --tokens=prompt.npy").out;
+  for (std::string device : {"emulator", "cuda"}) {
+    SCOPED_TRACE(device);
+    std::string code = deviceCode(device);
+    packModel(folder / "d.ganq", deviceManifest(device), &code);
+    for (std::string option : {std::string(), "--device=" + device}) {
+      Outcome outcome =
+          run("d.ganq --generate=5 --tokens=prompt.npy " + option);
+      EXPECT_EQ(outcome.code, 0) << outcome.err;
+      EXPECT_EQ(outcome.out, expected);
+    }
+    EXPECT_EQ(run("d.ganq --perplexity --tokens=rows.npy").out,
+              run("m.ganq --perplexity --tokens=rows.npy").out);
+    expectError("d.ganq --inspect --device=cpu", 1,
+                "--device=cpu: 'd.ganq' was compiled for " + device +
+                    " (compile the model with ganq-compile --target=cpu)");
+    expectError("m.ganq --inspect --device=" + device, 1,
+                "'m.ganq' was compiled for cpu (compile the model with "
+                "ganq-compile --target=" +
+                    device + ")");
+    expectError("d.ganq --inputs=ids.npy", 1, "no entry 'main'");
+
+    json object = json::parse(run("d.ganq --benchmark --json").out);
+    for (const char *key :
+         {"decode_tokens_per_second", "prefill_tokens_per_second",
+          "copy_bytes_per_second", "weight_bytes_per_second",
+          "bandwidth_fraction", "device_prefill_ms", "device_decode_ms"})
+      EXPECT_GT(object[key].get<double>(), 0) << key;
+    EXPECT_EQ(object["device"], device == "cuda" ? "Fake 9000" : "emulator");
+    if (device == "cuda") // a copy and 3 launches, by the driver's clock
+      EXPECT_EQ(object["device_decode_ms"], 5.0);
+    Outcome plain = run("d.ganq --benchmark --generate=3");
+    EXPECT_EQ(plain.code, 0) << plain.err;
+    EXPECT_NE(plain.out.find("ms per token"), std::string::npos) << plain.out;
+  }
+
+  // Without a device models can be described.
+  setenv("GANQ_CUDA_DRIVER", "libno-such-driver.so.1", 1);
+  Outcome plain = run("d.ganq --inspect --device=cuda");
+  EXPECT_EQ(plain.code, 0) << plain.err;
+  for (const char *part :
+       {"target           cuda, sm_80 (12 bytes), sm_90a (13 bytes)\n",
+        "prompt           3 launches of 3 kernels, 544 bytes of scratch",
+        "      1  embed, the first with [4, 1, 1] blocks of [1, 1, 1] threads, "
+        "0 bytes shared\n"})
+    EXPECT_NE(plain.out.find(part), std::string::npos) << plain.out;
+  EXPECT_EQ(json::parse(run("d.ganq --inspect --json").out)["manifest"],
+            deviceManifest("cuda"));
+  expectError("d.ganq --generate=1 --tokens=prompt.npy", 1,
+              "cannot load NVIDIA's driver");
+}
+
 TEST_F(ToolTest, ExplainsWrongUse) {
   EXPECT_EQ(run("--help").code, 0);
   EXPECT_NE(run("--help").out.find("examples:"), std::string::npos);
@@ -165,6 +220,8 @@ TEST_F(ToolTest, ExplainsWrongUse) {
               "integer");
   expectError("m.ganq --temperature=nan", 2, "non-negative number");
   expectError("m.ganq --inspect=1", 2, "expected no value");
+  expectError("m.ganq --inspect --device=gpu", 2,
+              "--device: expected cpu, cuda or emulator, but got 'gpu'");
   expectError("m.ganq --tokens", 2, "expected a value");
   expectError("m.ganq --frobnicate", 2, "unknown option '--frobnicate'");
   expectError("m.ganq m.ganq --inspect", 2, "expected one model file");

@@ -42,6 +42,7 @@ enum {
 
 /* CUdevice_attribute */
 enum {
+  GANQ_DEVICE_CACHE_BYTES = 38, /* of the L2 cache */
   GANQ_DEVICE_CAPABILITY_MAJOR = 75,
   GANQ_DEVICE_CAPABILITY_MINOR = 76,
   GANQ_DEVICE_SHARED_BYTES = 97 /* per block, after opting in */

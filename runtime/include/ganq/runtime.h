@@ -13,6 +13,10 @@
 |* The number of threads is that of the environment variable GANQ_THREADS, by
 |* default the number of CPUs that the process may use.
 |*
+|* A model runs where it was compiled for: on the CPU, or on the first GPU that
+|* the driver shows (GANQ_CUDA_DRIVER names another library than libcuda.so.1)
+|* or in the emulator, which are opened with the model's first session.
+|*
 \*===----------------------------------------------------------------------===*/
 
 #ifndef GANQ_RUNTIME_H

@@ -157,6 +157,38 @@ static Result<Timings> timeSession(Session &session,
   return timings;
 }
 
+namespace {
+/// What the device's events say, with nothing of the model in its cache.
+struct DeviceTimings {
+  double prefill = 0, token = 0; ///< seconds; median of tokens
+};
+} // namespace
+
+static Result<DeviceTimings> timeDevice(Session &session,
+                                        const std::vector<int64_t> &prompt,
+                                        int64_t decoded) {
+  Status status = session.setTimed(true);
+  if (status.ok())
+    status = session.rewind(0);
+  if (status.ok())
+    status = session.feed(prompt.data(), int64_t(prompt.size()));
+  DeviceTimings timings;
+  timings.prefill = session.deviceSeconds();
+  std::vector<double> tokens;
+  for (int64_t i = 0; i < decoded && status.ok(); ++i) {
+    Result<int64_t> token = session.sample(0);
+    if (!token.ok())
+      return token.status();
+    status = session.feed(&*token, 1);
+    tokens.push_back(session.deviceSeconds());
+  }
+  if (!status.ok())
+    return status;
+  if (!tokens.empty())
+    timings.token = median(tokens);
+  return timings;
+}
+
 Status benchmark(const ModelPointer &model, const Options &options) {
   double start = seconds();
   Result<std::unique_ptr<Session>> created = Session::create(model);
@@ -177,12 +209,30 @@ Status benchmark(const ModelPointer &model, const Options &options) {
   Result<Timings> timings = timeSession(session, prompt, decoded);
   if (!timings.ok())
     return timings.status();
-  Result<double> bandwidth = readBandwidth();
-  if (!bandwidth.ok())
-    return bandwidth.status();
   int64_t weightBytes = model->manifest().weightBytes();
   double used = timings->decodeRate * double(weightBytes);
   int threads = ThreadPool::instance().threads();
+  // Bytes per second that the weights may take, and how their time is taken.
+  double available = 0;
+  std::optional<DeviceTimings> device;
+  std::string deviceName;
+  if (model->manifest().isForDevice()) {
+    Result<DeviceTimings> timed = timeDevice(session, prompt, decoded);
+    if (!timed.ok())
+      return timed.status();
+    device = *timed;
+    used = device->token > 0 ? double(weightBytes) / device->token : 0;
+    Result<Model::DeviceFacts> facts = model->measureDevice();
+    if (!facts.ok())
+      return facts.status();
+    available = facts->copyBandwidth;
+    deviceName = facts->name;
+  } else {
+    Result<double> bandwidth = readBandwidth();
+    if (!bandwidth.ok())
+      return bandwidth.status();
+    available = *bandwidth;
+  }
 
   if (options.json) {
     nlohmann::ordered_json object = {
@@ -196,8 +246,13 @@ Status benchmark(const ModelPointer &model, const Options &options) {
         {"threads", threads},
         {"weight_bytes", weightBytes},
         {"weight_bytes_per_second", used},
-        {"read_bytes_per_second", *bandwidth},
-        {"bandwidth_fraction", used / *bandwidth}};
+        {device ? "copy_bytes_per_second" : "read_bytes_per_second", available},
+        {"bandwidth_fraction", used / available}};
+    if (device) {
+      object["device"] = deviceName;
+      object["device_prefill_ms"] = device->prefill * 1e3;
+      object["device_decode_ms"] = device->token * 1e3;
+    }
     puts(object.dump().c_str());
     return Status();
   }
@@ -209,9 +264,17 @@ Status benchmark(const ModelPointer &model, const Options &options) {
   printf("load                 %10.2f ms\n", load * 1e3);
   printf("weights              %10.2f MB, read at %.2f GB/s\n",
          double(weightBytes) / 1e6, used / 1e9);
-  printf("machine              %10.2f GB/s with %d threads\n", *bandwidth / 1e9,
-         threads);
-  printf("bandwidth fraction   %10.1f %%\n", 100 * used / *bandwidth);
+  if (device) {
+    printf("on the device        %10.3f ms per token, %.3f ms for the prompt, "
+           "from a cold cache\n",
+           device->token * 1e3, device->prefill * 1e3);
+    printf("copies               %10.2f GB/s read and written on '%s'\n",
+           available / 1e9, deviceName.c_str());
+  } else {
+    printf("machine              %10.2f GB/s with %d threads\n",
+           available / 1e9, threads);
+  }
+  printf("bandwidth fraction   %10.1f %%\n", 100 * used / available);
   return Status();
 }
 

@@ -27,6 +27,18 @@ static void print(const ordered_json &object) {
            .c_str());
 }
 
+Status checkDevice(const ModelPointer &model, const Options &options) {
+  const std::string &arch = model->manifest().arch;
+  std::string device = model->manifest().isForDevice() ? arch : "cpu";
+  if (options.device.empty() || options.device == device)
+    return Status();
+  return Status(Code::Unsupported,
+                "--device=" + options.device + ": '" + options.model +
+                    "' was compiled for " + device +
+                    " (compile the model with ganq-compile --target=" +
+                    options.device + ")");
+}
+
 /// The inputs' paths by name.
 static Result<std::map<std::string, std::string>>
 parseInputs(const std::string &text, const std::vector<Port> &ports) {
@@ -245,6 +257,39 @@ static void printPorts(const char *title, const std::vector<Port> &ports) {
     printf("%-16s %s\n", title, toString(port).c_str());
 }
 
+/// A line for each kernel of a program, in the order of their first launches.
+static void printProgram(const char *name, const std::optional<Entry> &entry) {
+  if (!entry || entry->launches.empty())
+    return;
+  std::vector<std::pair<const Launch *, int>> kernels;
+  std::map<std::string, size_t> places;
+  for (const Launch &launch : entry->launches) {
+    auto [place, isNew] = places.try_emplace(launch.kernel, kernels.size());
+    if (isNew)
+      kernels.push_back({&launch, 0});
+    ++kernels[place->second].second;
+  }
+  printf("%-16s %zu launches of %zu kernels, %lld bytes of scratch memory\n",
+         name, entry->launches.size(), kernels.size(),
+         static_cast<long long>(entry->arena));
+  for (auto [launch, count] : kernels)
+    printf("  %5d  %s, the first with [%u, %u, %u] blocks of [%u, %u, %u] "
+           "threads, %u bytes shared\n",
+           count, launch->kernel.c_str(), launch->grid[0], launch->grid[1],
+           launch->grid[2], launch->block[0], launch->block[1],
+           launch->block[2], launch->shared);
+}
+
+static void printTarget(const Manifest &manifest) {
+  printf("target           %s", manifest.arch.c_str());
+  if (!manifest.cpu.empty())
+    printf(", %s", manifest.cpu.c_str());
+  for (const ChipCode &chip : manifest.chips)
+    printf(", %s (%lld bytes)", chip.chip.c_str(),
+           static_cast<long long>(chip.bytes));
+  puts("");
+}
+
 Status inspect(const ModelPointer &model, const Options &options) {
   const Manifest &manifest = model->manifest();
   const Safetensors &file = model->file();
@@ -264,8 +309,7 @@ Status inspect(const ModelPointer &model, const Options &options) {
     printf("compiled from    %s\n", manifest.sourceFile.c_str());
   if (!manifest.generator.empty())
     printf("compiled by      %s\n", manifest.generator.c_str());
-  printf("target           %s, %s\n", manifest.arch.c_str(),
-         manifest.cpu.c_str());
+  printTarget(manifest);
   if (manifest.main) {
     printPorts("input", manifest.main->inputs);
     printPorts("output", manifest.main->outputs);
@@ -279,6 +323,9 @@ Status inspect(const ModelPointer &model, const Options &options) {
       printf("prefill          %lld tokens at a time\n",
              static_cast<long long>(manifest.prefill->tokens));
   }
+  printProgram("prefill", manifest.prefill);
+  printProgram("prompt", manifest.prompt);
+  printProgram("decode", manifest.decode);
   if (manifest.bitsPerWeight)
     printf("bits per weight  %.4g\n", *manifest.bitsPerWeight);
   printf("weights          %zu, %lld bytes\n", manifest.weights.size(),

@@ -13,6 +13,7 @@ namespace ganq::run {
 
 struct Options {
   std::string model;
+  std::string device;          ///< empty: what the model was compiled for
   std::string inputs, outputs; ///< run main
   std::string tokens;          ///< .npy with token ids
   int64_t generate = -1;
@@ -29,6 +30,9 @@ runtime::Status parseOptions(int argc, char **argv, Options &options);
 std::string helpText();
 
 using ModelPointer = std::shared_ptr<runtime::Model>;
+
+/// Fails if the model was not compiled for the device that is asked for.
+runtime::Status checkDevice(const ModelPointer &model, const Options &options);
 
 /// Each prints its result to the standard output.
 runtime::Status runMain(const ModelPointer &model, const Options &options);

@@ -28,6 +28,9 @@ struct OptionRow {
 };
 
 const OptionRow optionTable[] = {
+    {"device", "DEVICE", &Options::device,
+     "cpu, cuda or emulator: refuse a model that was compiled for another one; "
+     "without it the model decides"},
     {"inputs", "A.npy,...", &Options::inputs,
      "run the model once on these arrays, given in the order of its inputs or "
      "as name=A.npy"},
@@ -48,8 +51,8 @@ const OptionRow optionTable[] = {
      "judge the model on --tokens; the targets of a row are its tokens 1 to "
      "the end"},
     {"benchmark", nullptr, &Options::benchmark,
-     "measure speed, and the share of the machine's read bandwidth that the "
-     "weights take"},
+     "measure speed, and the share of the machine's read bandwidth, or of the "
+     "device's copy bandwidth, that the weights take"},
     {"prompt-length", "N", &Options::promptLength,
      "with --benchmark: tokens of the prompt, 128 by default"},
     {"inspect", nullptr, &Options::inspect, "describe the model"},
@@ -93,6 +96,11 @@ Status checkCombination(const Options &options) {
                  options.inspect + !options.inputs.empty();
   if (options.model.empty())
     return invalid("expected a model file, but got none");
+  if (!options.device.empty() && options.device != "cpu" &&
+      options.device != "cuda" && options.device != "emulator")
+    return Status(Code::InvalidArgument,
+                  "--device: expected cpu, cuda or emulator, but got '" +
+                      options.device + "'");
   if (commands == 0 && options.outputs.empty())
     return invalid("expected one of --inputs, --generate, --perplexity, "
                    "--benchmark and --inspect, but got none");
@@ -177,7 +185,8 @@ std::string helpText() {
     text += words + "\n";
   }
   text += "\n"
-          "The environment variable GANQ_THREADS sets the number of threads.\n"
+          "The environment variable GANQ_THREADS sets the number of threads,\n"
+          "GANQ_CUDA_DRIVER the library of NVIDIA's driver (libcuda.so.1).\n"
           "\n"
           "examples:\n"
           "  ganq-run model.ganq --generate=64 --tokens=prompt.npy\n"

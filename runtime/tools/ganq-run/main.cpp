@@ -20,6 +20,8 @@ static runtime::Status execute(run::Options &options) {
   options.loadSeconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
           .count();
+  if (runtime::Status status = run::checkDevice(*model, options); !status.ok())
+    return status;
   if (options.inspect)
     return run::inspect(*model, options);
   if (options.benchmark)

@@ -59,6 +59,13 @@ public:
   /// each symbol. The results come in the manifest's order.
   Result<std::vector<Tensor>> run(const std::vector<NamedTensor> &inputs);
 
+  struct DeviceFacts {
+    std::string name;
+    double copyBandwidth; ///< bytes that a copy reads and writes in a second
+  };
+  /// Measures the device that the model runs on.
+  Result<DeviceFacts> measureDevice();
+
 private:
   friend class Session;
   struct Implementation;

@@ -43,6 +43,12 @@ public:
   Result<int64_t> sample(double temperature);
   void seed(uint64_t seed);
 
+  /// For measurements on a device: whether its clock times the feeds. A timed
+  /// step finds nothing of the model in the device's cache.
+  Status setTimed(bool timed);
+  /// Seconds that the device worked at the last feed, if it was timed.
+  double deviceSeconds() const;
+
 private:
   struct Implementation;
   Session();
