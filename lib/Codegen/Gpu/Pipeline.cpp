@@ -8,6 +8,7 @@
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/GPUToNVVM/GPUToNVVMPass.h"
+#include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
@@ -17,11 +18,18 @@ using namespace ganq;
 
 void ganq::buildGpuToNvvmPipeline(OpPassManager &manager) {
   auto &kernels = manager.nest<gpu::GPUModuleOp>();
+  kernels.addPass(createLowerGpuMath());
+  kernels.addPass(createLowerAffinePass());
   kernels.addPass(createCanonicalizerPass());
   kernels.addPass(createCSEPass());
   kernels.addPass(createLoopInvariantCodeMotionPass());
   kernels.addPass(createSCFToControlFlowPass());
-  kernels.addPass(createConvertGpuOpsToNVVMOps());
+  // Kernels take buffers as pointers, which launches of any driver can pass.
+  // Their places fit 32 bits.
+  ConvertGpuOpsToNVVMOpsOptions options;
+  options.useBarePtrCallConv = true;
+  options.indexBitwidth = 32;
+  kernels.addPass(createConvertGpuOpsToNVVMOps(options));
   kernels.addPass(createReconcileUnrealizedCastsPass());
   kernels.addPass(createCSEPass());
 }
@@ -29,6 +37,7 @@ void ganq::buildGpuToNvvmPipeline(OpPassManager &manager) {
 void ganq::registerGpuConversions(DialectRegistry &registry) {
   arith::registerConvertArithToLLVMInterface(registry);
   cf::registerConvertControlFlowToLLVMInterface(registry);
+  registerConvertMemRefToLLVMInterface(registry);
 }
 
 void ganq::registerGanqGpuCodegen() {

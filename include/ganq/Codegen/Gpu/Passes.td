@@ -45,6 +45,51 @@ def BuildGpuKernels : Pass<"ganq-build-gpu-kernels", "::mlir::ModuleOp"> {
                            "::mlir::scf::SCFDialect"];
 }
 
+def LowerToGpu : Pass<"ganq-lower-to-gpu", "::mlir::ModuleOp"> {
+  let summary = "Step functions in buffer form to launches of GPU kernels";
+  let description = [{
+    Each op of a step function (a public function without results) becomes a
+    `gpu.launch_func` of a kernel in `gpu.module @ganq_kernels`; equal kernels
+    are kept once. Launches that are there already stay. The count of tokens
+    seen so far, an `index`, becomes a `memref<1xi64>` that kernels load.
+    Assertions go: the runtime checks tokens before a step. `@main`, which knows
+    its sizes at run time only, is erased.
+
+    ```mlir
+    ganq.swiglu %gate, %up out(%y : memref<1x8xf32>) : ...
+    // becomes
+    gpu.launch_func @ganq_kernels::@swiglu blocks in (%c1, %c1, %c1)
+        threads in (%c32, %c1, %c1) args(%gate : memref<1x8xf32>, ...)
+    ```
+
+    Shapes must be static, caches floats. An op without a kernel is an error at
+    the op.
+  }];
+  let statistics = [Statistic<"numKernels", "kernels", "Kernels built">];
+  let dependentDialects = ["::mlir::affine::AffineDialect",
+                           "::mlir::arith::ArithDialect",
+                           "::mlir::gpu::GPUDialect",
+                           "::mlir::linalg::LinalgDialect",
+                           "::mlir::math::MathDialect",
+                           "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect"];
+}
+
+def LowerGpuMath : Pass<"ganq-lower-gpu-math", "::mlir::gpu::GPUModuleOp"> {
+  let summary = "Math functions to instructions and polynomials";
+  let description = [{
+    PTX has no functions of libm, and libdevice would have to be linked. Square
+    roots, roundings and the like become intrinsics of LLVM, which are
+    instructions of every chip; exp becomes the approximation of 2^x, accurate
+    to 2 ulp of its rounded argument; the rest polynomials. A function for which
+    none of this exists is an error.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::LLVM::LLVMDialect",
+                           "::mlir::math::MathDialect",
+                           "::mlir::vector::VectorDialect"];
+}
+
 def GpuToCubin : Pass<"ganq-gpu-to-cubin", "::mlir::ModuleOp"> {
   let summary = "Compile GPU modules at the NVVM level to PTX or machine code";
   let description = [{

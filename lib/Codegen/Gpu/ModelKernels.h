@@ -1,0 +1,43 @@
+//===- ModelKernels.h - GPU kernels around the products ---------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef GANQ_LIB_CODEGEN_GPU_MODELKERNELS_H
+#define GANQ_LIB_CODEGEN_GPU_MODELKERNELS_H
+
+#include "LaneBuilder.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+
+namespace ganq {
+
+/// Emits the launches for an op in buffer form at the builder's place. Shapes
+/// are static; `past` is the buffer with the number of tokens seen so far.
+void launchRmsNorm(mlir::OpBuilder &builder, GpuKernelLibrary &library,
+                   RmsNormOp op);
+void launchLayerNorm(mlir::OpBuilder &builder, GpuKernelLibrary &library,
+                     LayerNormOp op);
+void launchSwiglu(mlir::OpBuilder &builder, GpuKernelLibrary &library,
+                  SwigluOp op);
+void launchRope(mlir::OpBuilder &builder, GpuKernelLibrary &library, RopeOp op);
+void launchPositionRows(mlir::OpBuilder &builder, GpuKernelLibrary &library,
+                        PositionRowsOp op, mlir::Value past);
+void launchKvUpdate(mlir::OpBuilder &builder, GpuKernelLibrary &library,
+                    KvUpdateOp op, mlir::Value past);
+void launchAttention(mlir::OpBuilder &builder, GpuKernelLibrary &library,
+                     AttentionOp op, mlir::Value past);
+void launchMatmul(mlir::OpBuilder &builder, GpuKernelLibrary &library,
+                  MatmulOp op);
+/// One lane for each point of the parallel loops. Fails with a diagnostic where
+/// the op has no scalar form, or reads what is neither buffer nor constant.
+mlir::LogicalResult launchLinalg(mlir::OpBuilder &builder,
+                                 GpuKernelLibrary &library,
+                                 mlir::linalg::LinalgOp op);
+
+/// In a kernel: the number of tokens seen before this step.
+mlir::Value loadPast(LaneBuilder &k, mlir::Value past);
+
+} // namespace ganq
+
+#endif // GANQ_LIB_CODEGEN_GPU_MODELKERNELS_H
