@@ -150,8 +150,9 @@ TEST_P(DeviceTest, TimesFeeds) {
   ASSERT_TRUE(fed->feed(tokens.data(), 5).ok());
   expectLogits(fed->logits(), tokens);
   EXPECT_GT(fed->deviceSeconds(), 0);
-  if (driver) // a prompt and a token of 1 copy, 3 launches and a record each
+  if (driver) { // a prompt and a token of 1 copy, 3 launches and a record each
     EXPECT_NEAR(fed->deviceSeconds(), 10e-3, 1e-9);
+  }
   ASSERT_TRUE(fed->setTimed(false).ok());
   ASSERT_TRUE(fed->feed(tokens.data(), 1).ok());
   EXPECT_EQ(fed->deviceSeconds(), 0);

@@ -183,8 +183,9 @@ TEST_F(ToolTest, RunsOnDevices) {
           "bandwidth_fraction", "device_prefill_ms", "device_decode_ms"})
       EXPECT_GT(object[key].get<double>(), 0) << key;
     EXPECT_EQ(object["device"], device == "cuda" ? "Fake 9000" : "emulator");
-    if (device == "cuda") // a copy and 3 launches, by the driver's clock
+    if (device == "cuda") { // a copy and 3 launches, by the driver's clock
       EXPECT_EQ(object["device_decode_ms"], 5.0);
+    }
     Outcome plain = run("d.ganq --benchmark --generate=3");
     EXPECT_EQ(plain.code, 0) << plain.err;
     EXPECT_NE(plain.out.find("ms per token"), std::string::npos) << plain.out;
