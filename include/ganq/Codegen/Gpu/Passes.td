@@ -90,6 +90,35 @@ def LowerGpuMath : Pass<"ganq-lower-gpu-math", "::mlir::gpu::GPUModuleOp"> {
                            "::mlir::vector::VectorDialect"];
 }
 
+def LowerGpuProducts : Pass<"ganq-lower-gpu-products", "::mlir::ModuleOp"> {
+  let summary = "Quantized products in buffer form to launches of GPU kernels";
+  let description = [{
+    Each `ganq.packed_matmul` becomes a launch of a kernel in
+    `gpu.module @ganq_kernels`: gemv for up to 8 rows of x, gemm for more. The
+    stored tensors of its weight become parameters in the order of the kernels,
+    with `#ganq.gpu_packed` to say how they are made. x becomes floats of 16
+    bits by a `linalg.generic` before the first of the products that read it;
+    `ganq.quantize_rows` becomes a launch that makes codes, bytes or planes as
+    the products want them. A remark for each product names its kernel.
+
+    Buffers must have static shapes. What no kernel supports, or one of `chips`
+    would emulate, is an error that names the weight.
+  }];
+  let options = [
+    ListOption<"chips", "chips", "std::string",
+               "Chips that must not emulate what products use">,
+    Option<"strategy", "strategy", "std::string", "\"auto\"",
+           "For products of integers: auto, int8 or btc">,
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::gpu::GPUDialect",
+                           "::mlir::linalg::LinalgDialect",
+                           "::mlir::LLVM::LLVMDialect",
+                           "::mlir::memref::MemRefDialect",
+                           "::mlir::NVVM::NVVMDialect",
+                           "::mlir::scf::SCFDialect"];
+}
+
 def GpuToCubin : Pass<"ganq-gpu-to-cubin", "::mlir::ModuleOp"> {
   let summary = "Compile GPU modules at the NVVM level to PTX or machine code";
   let description = [{
