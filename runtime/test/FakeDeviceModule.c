@@ -28,10 +28,15 @@ static void store(ganq_simt_lane *lane, void *const *args) {
                   GANQ_SIMT_STORE, 1);
 }
 
+/* An address: each thread stores its number there. */
+static void race(ganq_simt_lane *lane, void *const *args) {
+  *POINTER(uint32_t, 0) = lane->tid[0];
+}
+
 static const ganq_simt_kernel kernels[] = {
     {"embed", embed, 0, 5, 1, 0}, {"state", state, 0, 4, 1, 0},
     {"head", head, 0, 5, 1, 0},   {"head_of_row", head_of_row, 0, 6, 1, 0},
-    {"store", store, 0, 2, 1, 0},
+    {"store", store, 0, 2, 1, 0}, {"race", race, 0, 1, 1, 0},
 };
 static const char *const places[] = {"fake.mlir:1:1", "fake.mlir:2:2"};
 
@@ -42,4 +47,4 @@ static const char *const places[] = {"fake.mlir:1:1", "fake.mlir:2:2"};
 /* The type's name is the symbol's. */
 __attribute__((visibility("default"))) extern const ganq_simt_module
     module __asm__("ganq_simt_module");
-const ganq_simt_module module = {FAKE_ABI, 5, 0, 2, 0, 0, kernels, 0, places};
+const ganq_simt_module module = {FAKE_ABI, 6, 0, 2, 0, 0, kernels, 0, places};

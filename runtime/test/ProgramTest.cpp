@@ -218,3 +218,28 @@ TEST_F(EmulatedProgram, ReportsWildAccesses) {
   expectPart(store({"past"}, 0), "read-only buffer `past`");
   expectPart(store({"past"}, 8), "nearest buffer `past` with 8 bytes");
 }
+
+TEST_F(EmulatedProgram, TakesOrderFromTheEnvironment) {
+  json manifest = deviceManifest("emulator");
+  json launch = {{"kernel", "race"},
+                 {"grid", {1, 1, 1}},
+                 {"block", {64, 1, 1}},
+                 {"shared", 0},
+                 {"args", json::array({json::array({"arena", 4})})}};
+  manifest["entries"]["decode"]["launches"].push_back(launch);
+  for (const char *order : {"", "forward", "reverse", "random"}) {
+    setenv("GANQ_EMULATOR_ORDER", order, 1);
+    EXPECT_EQ(run(manifest).message(), "") << order;
+  }
+  setenv("GANQ_EMULATOR_ORDER", "all", 1);
+  expectPart(run(manifest).message(),
+             "cannot run the graph of decode: emulator: expected the same "
+             "result in every order of lanes, but byte 4 of buffer `the arena` "
+             "differs");
+  EXPECT_EQ(run(deviceManifest("emulator")).message(), "");
+  setenv("GANQ_EMULATOR_ORDER", "sideways", 1);
+  expectPart(run(manifest).message(),
+             "cannot use the device 'emulator': emulator: GANQ_EMULATOR_ORDER: "
+             "expected forward, reverse, random or all, but got 'sideways'");
+  unsetenv("GANQ_EMULATOR_ORDER");
+}

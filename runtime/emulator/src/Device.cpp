@@ -312,14 +312,18 @@ static int launch(ganq_simt_device *device, const ganq_simt_module *module,
   if (!wrong.empty())
     return fail(wrong + " (kernel `" + kernel + "`)");
 
-  std::vector<Buffer> buffers = device->buffers;
+  // Copied only where the module adds to them: models have many.
+  std::vector<Buffer> own;
   for (uint32_t i = 0; i < module->num_variables; ++i) {
     const ganq_simt_variable &variable = module->variables[i];
-    if (variable.bytes)
-      addBuffer(buffers,
-                {reinterpret_cast<uint64_t>(variable.data), variable.bytes,
-                 variable.name, variable.read_only != 0});
+    if (!variable.bytes)
+      continue;
+    if (own.empty())
+      own = device->buffers;
+    addBuffer(own, {reinterpret_cast<uint64_t>(variable.data), variable.bytes,
+                    variable.name, variable.read_only != 0});
   }
+  const std::vector<Buffer> &buffers = own.empty() ? device->buffers : own;
   bool good =
       device->options.order == GANQ_SIMT_ALL_ORDERS
           ? runAllOrders(*device, *module, *found, grid, block,

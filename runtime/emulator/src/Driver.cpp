@@ -132,16 +132,40 @@ int deviceAttribute(int *value, int attribute, int) {
   return GANQ_DRIVER_SUCCESS;
 }
 
+/// What the environment asks for. False if it asks for an order that is none.
+bool readOptions(ganq_simt_options &options) {
+  options = {GANQ_SIMT_FORWARD, 0, 0, 0};
+  if (const char *threads = getenv("GANQ_THREADS"))
+    options.threads = int32_t(strtol(threads, nullptr, 10));
+  const char *order = getenv("GANQ_EMULATOR_ORDER");
+  if (!order || !*order)
+    return true;
+  const std::pair<const char *, ganq_simt_order> orders[] = {
+      {"forward", GANQ_SIMT_FORWARD},
+      {"reverse", GANQ_SIMT_REVERSE},
+      {"random", GANQ_SIMT_RANDOM},
+      {"all", GANQ_SIMT_ALL_ORDERS}};
+  for (auto [name, value] : orders)
+    if (strcmp(order, name) == 0) {
+      options.order = value;
+      return true;
+    }
+  return false;
+}
+
 int contextRetain(void **context, int) {
+  ganq_simt_options options;
+  if (!readOptions(options))
+    return fail(GANQ_DRIVER_INVALID_VALUE,
+                std::string("GANQ_EMULATOR_ORDER: expected forward, reverse, "
+                            "random or all, but got '") +
+                    getenv("GANQ_EMULATOR_ORDER") + "'");
   Emulator &e = emulator();
   std::lock_guard<std::mutex> lock(e.mutex);
   if (e.contexts == 0) {
     e.device = ganq_simt_create();
     if (!e.device)
       return fail(GANQ_DRIVER_OUT_OF_MEMORY, "the host has no more memory");
-    ganq_simt_options options = {GANQ_SIMT_FORWARD, 0, 0, 0};
-    if (const char *threads = getenv("GANQ_THREADS"))
-      options.threads = int32_t(strtol(threads, nullptr, 10));
     ganq_simt_configure(e.device, &options);
   }
   ++e.contexts;
