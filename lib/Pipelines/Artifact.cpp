@@ -6,6 +6,7 @@
 
 #include "ganq/Pipelines/Artifact.h"
 #include "Errors.h"
+#include "ganq/Codegen/Gpu/GpuPacking.h"
 #include "ganq/Target/CpuTarget.h"
 #include "ganq/Target/NativeObject.h"
 #include "ganq/module_abi.h"
@@ -15,6 +16,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -257,20 +259,67 @@ describeStep(ModuleOp module, StringRef name, int64_t tokens) {
       {"symbol", symbol}, {"tokens", tokens}, {"arena", arena.getInt()}};
 }
 
-llvm::Expected<int64_t>
-ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
-                    const PhaseOptions &options, ParameterStore &store,
-                    ComponentSource components, const std::string &path) {
-  // What the file must hold, by the tensor's name.
+namespace {
+
+/// What a file holds besides weights.
+struct Compiled {
+  std::vector<char> code;
+  json::Object target, entries;
+  /// Names of stored tensors, by the numbers that the code uses.
+  std::vector<std::string> parameters;
+  /// Those that are made of others or belong to the program.
+  DeviceProgram program;
+};
+
+/// Compiles a module after the buffer phase, and writes it.
+class ArtifactWriter {
+public:
+  ArtifactWriter(ModuleOp module, const ArtifactInfo &info,
+                 const PhaseOptions &options, ParameterStore &store,
+                 ComponentSource components)
+      : module(module), info(info), options(options), store(store),
+        components(components) {}
+
+  /// Lowers to buffers, and notes where the parameters come from.
+  llvm::Error lower();
+  llvm::Expected<Compiled> compile();
+  llvm::Expected<Compiled> compile(const DeviceOptions &device);
+  llvm::Expected<int64_t> write(Compiled compiled, const std::string &path);
+
+private:
+  /// What the file must hold, by the tensor's name.
   struct Stored {
     ParameterOp source; ///< Where the bytes come from; null for components.
     RankedTensorType type;
   };
-  auto target = CpuTarget::get(options.cpu);
-  if (!target)
-    return target.takeError();
+  using Sink = llvm::function_ref<llvm::Error(ArrayRef<char>)>;
+
+  /// The type of a tensor of the file.
+  llvm::Expected<ShapedType> getType(const Compiled &compiled, StringRef key);
+  /// Hands the bytes of a tensor of the file to `sink`.
+  llvm::Error stream(const Compiled &compiled, StringRef key, Sink sink);
+  /// The same for what the model or its quantized weights hold.
+  llvm::Error streamStored(StringRef key, Sink sink);
+  /// The weights with the tensors that the file holds for them, and the bits
+  /// that these take.
+  llvm::Expected<json::Array> describeStored(const Compiled &compiled,
+                                             double &bitsPerWeight);
+
+  ModuleOp module;
+  const ArtifactInfo &info;
+  const PhaseOptions &options;
+  ParameterStore &store;
+  ComponentSource components;
+  /// Keeps the parameters that `stored` names.
+  OwningOpRef<ModuleOp> keep;
+  llvm::StringMap<Stored> stored;
+};
+
+} // namespace
+
+llvm::Error ArtifactWriter::lower() {
   if (llvm::Error error = runPhase(module, Phase::Linalg, options))
-    return std::move(error);
+    return error;
 
   // The names of @main's values are in `info` by now.
   for (auto func : module.getOps<func::FuncOp>()) {
@@ -280,8 +329,7 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
     func.removeResAttrsAttr();
   }
 
-  llvm::StringMap<Stored> stored;
-  OwningOpRef<ModuleOp> keep(module.clone());
+  keep = OwningOpRef<ModuleOp>(module.clone());
   keep->walk([&](ParameterOp parameter) {
     auto type = cast<RankedTensorType>(parameter.getType());
     stored.try_emplace(
@@ -291,14 +339,19 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
                    : ParameterOp(),
                type});
   });
+  return runPhase(module, Phase::Buffer, options);
+}
 
-  for (Phase phase : {Phase::Buffer, Phase::LLVM})
-    if (llvm::Error error = runPhase(module, phase, options))
-      return std::move(error);
+llvm::Expected<Compiled> ArtifactWriter::compile() {
+  auto target = CpuTarget::get(options.cpu);
+  if (!target)
+    return target.takeError();
+  if (llvm::Error error = runPhase(module, Phase::LLVM, options))
+    return std::move(error);
 
-  json::Object entries{{"main", json::Object(info.main)}};
-  bool hasState = info.state.has_value();
-  if (hasState) {
+  Compiled compiled;
+  compiled.entries["main"] = json::Object(info.main);
+  if (info.state) {
     for (auto [name, tokens] :
          {std::pair<StringRef, int64_t>{"prefill", options.chunk},
           {"prompt", options.chunk},
@@ -308,63 +361,182 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
       auto step = describeStep(module, name, tokens);
       if (!step)
         return step.takeError();
-      entries[name] = std::move(*step);
+      compiled.entries[name] = std::move(*step);
     }
   }
-
-  json::Array parameters;
-  SmallVector<std::string> order;
   if (auto keys = module->getAttrOfType<ArrayAttr>("ganq.parameters"))
-    for (Attribute key : keys) {
-      order.push_back(cast<StringAttr>(key).str());
-      parameters.push_back(order.back());
-    }
+    for (Attribute key : keys)
+      compiled.parameters.push_back(cast<StringAttr>(key).str());
 
   TargetOptions targetOptions;
   targetOptions.cpu = options.cpu;
   auto code = compileToSharedObject(module, targetOptions);
   if (!code)
     return code.takeError();
+  compiled.code = std::move(*code);
 
   json::Array features;
   for (const std::string &feature : target->getRequiredFeatures(module))
     features.push_back(feature);
   // As users name it; `host` is known by the processor's own name.
-  std::string cpu = options.cpu == "host" ? target->cpu : options.cpu;
+  compiled.target =
+      json::Object{{"arch", "x86_64"},
+                   {"cpu", options.cpu == "host" ? target->cpu : options.cpu},
+                   {"features", std::move(features)}};
+  return compiled;
+}
+
+llvm::Expected<Compiled> ArtifactWriter::compile(const DeviceOptions &device) {
+  if (llvm::Error error = lowerToDevice(module, device))
+    return std::move(error);
+  auto program = exportProgram(module);
+  if (!program)
+    return program.takeError();
+  auto code = compileKernels(module, device);
+  if (!code)
+    return code.takeError();
+  Compiled compiled;
+  compiled.program = std::move(*program);
+  compiled.code = std::move(code->bytes);
+  compiled.target = std::move(code->target);
+  compiled.entries = std::move(compiled.program.entries);
+  compiled.parameters = std::move(compiled.program.parameters);
+  return compiled;
+}
+
+llvm::Expected<ShapedType> ArtifactWriter::getType(const Compiled &compiled,
+                                                   StringRef key) {
+  const DeviceProgram &program = compiled.program;
+  if (auto found = program.packed.find(key); found != program.packed.end())
+    if (RankedTensorType type = getGpuOperandType(found->second))
+      return cast<ShapedType>(type);
+  if (auto found = program.constants.find(key);
+      found != program.constants.end())
+    return cast<ShapedType>(found->second.getType());
+  auto entry = stored.find(key);
+  if (entry == stored.end())
+    return makeError("internal error: unknown parameter '" + key + "'");
+  return cast<ShapedType>(entry->second.type);
+}
+
+llvm::Error ArtifactWriter::streamStored(StringRef key, Sink sink) {
+  auto entry = stored.find(key);
+  if (entry == stored.end())
+    return makeError("internal error: unknown parameter '" + key + "'");
+  if (!entry->second.source)
+    return components(key, sink);
+  llvm::Error error = store.stream(entry->second.source, sink);
+  store.release();
+  return error;
+}
+
+llvm::Error ArtifactWriter::stream(const Compiled &compiled, StringRef key,
+                                   Sink sink) {
+  const DeviceProgram &program = compiled.program;
+  if (auto found = program.constants.find(key);
+      found != program.constants.end()) {
+    auto bytes = getConstantBytes(found->second);
+    return bytes ? sink(*bytes) : bytes.takeError();
+  }
+  auto found = program.packed.find(key);
+  if (found == program.packed.end())
+    return streamStored(key, sink);
+  std::vector<std::vector<char>> parts;
+  for (auto name : found->second.getComponents().getAsRange<StringAttr>()) {
+    std::vector<char> &bytes = parts.emplace_back();
+    if (llvm::Error error = streamStored(name, [&](ArrayRef<char> piece) {
+          llvm::append_range(bytes, piece);
+          return llvm::Error::success();
+        }))
+      return error;
+  }
+  auto packed = packGpuOperand(
+      found->second, std::vector<ArrayRef<char>>(parts.begin(), parts.end()));
+  return packed ? sink(*packed) : packed.takeError();
+}
+
+llvm::Expected<json::Array>
+ArtifactWriter::describeStored(const Compiled &compiled,
+                               double &bitsPerWeight) {
+  // Weights of kernels for devices are stored as these want them.
+  llvm::StringMap<std::vector<std::string>> packed;
+  llvm::StringSet<> present;
+  for (const std::string &key : compiled.parameters) {
+    present.insert(key);
+    if (compiled.program.packed.contains(key))
+      packed[StringRef(key).rsplit('.').first].push_back(key);
+  }
+  json::Array weights = describeKernels(module, info.weights);
+  if (packed.empty())
+    return weights;
+  double bits = 0, elements = 0;
+  for (json::Value &value : weights) {
+    json::Object &weight = *value.getAsObject();
+    auto found = packed.find(*weight.getString("name"));
+    if (found == packed.end())
+      continue;
+    std::vector<std::string> names = found->second;
+    for (const json::Value &name : *weight.getArray("tensors"))
+      if (present.contains(*name.getAsString()))
+        names.push_back(name.getAsString()->str());
+    int64_t bytes = 0;
+    for (const std::string &name : names) {
+      auto type = getType(compiled, name);
+      if (!type)
+        return type.takeError();
+      bytes += storedBytes(*type);
+    }
+    weight["tensors"] = json::Array(names);
+    weight["bytes"] = bytes;
+    bits += 8.0 * static_cast<double>(bytes);
+    const json::Array &shape = *weight.getArray("shape");
+    elements += *shape[0].getAsNumber() * *shape[1].getAsNumber();
+  }
+  bitsPerWeight = bits / elements;
+  return weights;
+}
+
+llvm::Expected<int64_t> ArtifactWriter::write(Compiled compiled,
+                                              const std::string &path) {
+  double bitsPerWeight = info.bitsPerWeight;
+  auto weights = describeStored(compiled, bitsPerWeight);
+  if (!weights)
+    return weights.takeError();
   json::Object manifest{
       {"abi", static_cast<int64_t>(GANQ_MODULE_ABI_VERSION)},
       {"generator", std::string("ganq ") + ganq_version()},
-      {"target", json::Object{{"arch", "x86_64"},
-                              {"cpu", cpu},
-                              {"features", std::move(features)}}},
+      {"target", std::move(compiled.target)},
       {"code", "__code__"},
-      {"parameters", std::move(parameters)},
-      {"entries", std::move(entries)},
-      {"weights", describeKernels(module, info.weights)},
-      {"bits_per_weight", info.bitsPerWeight},
+      {"parameters", json::Array(compiled.parameters)},
+      {"entries", std::move(compiled.entries)},
+      {"weights", std::move(*weights)},
+      {"bits_per_weight", bitsPerWeight},
       {"source",
        json::Object{{"file", info.sourceFile}, {"sha256", info.sourceSha256}}}};
-  if (hasState)
+  if (info.state)
     manifest["state"] = json::Object(*info.state);
   std::string manifestText =
       llvm::formatv("{0}", json::Value(std::move(manifest)));
 
+  const std::vector<char> &code = compiled.code;
+  auto codeBytes = static_cast<int64_t>(code.size());
   runtime::SafetensorsWriter writer(path);
   for (auto &[key, value] : runtime::modelMetadata(
-           manifestText, std::string_view(code->data(), code->size())))
+           manifestText, std::string_view(code.data(), code.size())))
     if (runtime::Status status = writer.setMetadata(key, value); !status.ok())
       return toError(status);
-  if (runtime::Status status = writer.declare(
-          "__code__", runtime::DType::U8, {static_cast<int64_t>(code->size())});
+  if (runtime::Status status =
+          writer.declare("__code__", runtime::DType::U8, {codeBytes});
       !status.ok())
     return toError(status);
-  for (const std::string &key : order) {
-    auto entry = stored.find(key);
-    if (entry == stored.end())
-      return makeError("internal error: unknown parameter '" + key + "'");
-    RankedTensorType type = entry->second.type;
+  for (const std::string &key : compiled.parameters) {
+    auto type = getType(compiled, key);
+    if (!type)
+      return type.takeError();
     // Elements of less than a byte are stored as bytes.
-    Type element = type.getElementType();
+    Type element = type->getElementType();
+    if (element.isIndex())
+      element = IntegerType::get(element.getContext(), 64);
     std::optional<runtime::DType> dtype =
         element.isInteger(2) || element.isInteger(4) ? runtime::DType::U8
                                                      : getDType(element);
@@ -372,34 +544,45 @@ ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
       return makeError(llvm::formatv(
           "expected parameter '{0}' to hold numbers of a type that files can "
           "store, but got {1}",
-          key, type));
+          key, *type));
     if (runtime::Status status =
-            writer.declare(key, *dtype, type.getShape().vec());
+            writer.declare(key, *dtype, type->getShape().vec());
         !status.ok())
       return toError(status);
   }
   if (runtime::Status status = writer.begin(); !status.ok())
     return toError(status);
-  if (runtime::Status status = writer.append(
-          "__code__", code->data(), static_cast<int64_t>(code->size()));
+  if (runtime::Status status =
+          writer.append("__code__", code.data(), codeBytes);
       !status.ok())
     return toError(status);
-  int64_t total = static_cast<int64_t>(code->size());
-  for (const std::string &key : order) {
+  int64_t total = codeBytes;
+  for (const std::string &key : compiled.parameters) {
     auto sink = [&](ArrayRef<char> piece) -> llvm::Error {
       total += static_cast<int64_t>(piece.size());
       return toError(
           writer.append(key, piece.data(), static_cast<int64_t>(piece.size())));
     };
-    ParameterOp source = stored[key].source;
-    llvm::Error error =
-        source ? store.stream(source, sink) : components(key, sink);
-    if (error)
+    if (llvm::Error error = stream(compiled, key, sink))
       return std::move(error);
-    if (source)
-      store.release();
   }
   if (runtime::Status status = writer.finish(); !status.ok())
     return toError(status);
   return total;
+}
+
+llvm::Expected<int64_t>
+ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
+                    const PhaseOptions &options, ParameterStore &store,
+                    ComponentSource components, const std::string &path,
+                    const DeviceOptions *device) {
+  ArtifactWriter writer(module, info, options, store, components);
+  if (device)
+    eraseMain(module);
+  if (llvm::Error error = writer.lower())
+    return std::move(error);
+  auto compiled = device ? writer.compile(*device) : writer.compile();
+  if (!compiled)
+    return compiled.takeError();
+  return writer.write(std::move(*compiled), path);
 }

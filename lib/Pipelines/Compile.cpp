@@ -54,9 +54,13 @@ public:
     context.printOpOnDiagnostic(false);
     // Remarks are for those who ask; errors and warnings are for all.
     context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
-      if (diagnostic.getSeverity() == DiagnosticSeverity::Remark &&
-          !this->options.verbose)
-        return success();
+      if (diagnostic.getSeverity() == DiagnosticSeverity::Remark) {
+        std::string text = diagnostic.str();
+        if (StringRef reason(text); reason.consume_front("no step functions: "))
+          noSteps = reason.str();
+        if (!this->options.verbose)
+          return success();
+      }
       onnx::printDiagnostic(diagnostic, messages());
       return success();
     });
@@ -89,6 +93,8 @@ private:
   /// effect.
   void settleOptions();
   llvm::Error checkOptions();
+  /// Reads the options of targets other than CPUs, and checks what these need.
+  llvm::Error checkTarget();
   /// Checks the texts of the scheme and of the rules.
   llvm::Error checkScheme();
   /// Checks that every scheme in use has the solver that was asked for.
@@ -106,6 +112,9 @@ private:
   llvm::Expected<json::Object> evaluate(ModuleOp assigned);
   std::string fingerprint();
   llvm::Error checkDisk();
+  /// Checks that devices can run the model: after the raise phase that there is
+  /// something to run, after the assign phase that its weights have kernels.
+  llvm::Error checkDeviceModel(Phase phase);
 
   /// Adds the seconds since the last call to the summary.
   void lap(StringRef stage) {
@@ -127,6 +136,10 @@ private:
   /// Of --evaluate.
   std::optional<TokenRows> evaluationTokens;
   std::optional<json::Object> budget;
+  /// Where the model is for a GPU or its emulator.
+  std::optional<DeviceOptions> device;
+  /// Why the model has no step functions, if it has none.
+  std::string noSteps;
   json::Object seconds;
   std::chrono::steady_clock::time_point last = std::chrono::steady_clock::now();
 };
@@ -210,6 +223,64 @@ llvm::Error Compiler::checkSolvers(ModuleOp assigned) {
   return result;
 }
 
+llvm::Error Compiler::checkTarget() {
+  if (options.target == "cpu") {
+    for (StringRef name : {"chips", "strategy"})
+      if (llvm::is_contained(options.given, name))
+        return makeError("expected --" + name +
+                         " with --target=cuda or --target=emulator only");
+    return llvm::Error::success();
+  }
+  device.emplace();
+  device->emulated = options.target == "emulator";
+  device->strategy = options.strategy;
+  device->cpu = options.phases.cpu;
+  SmallVector<StringRef> names;
+  StringRef(options.chips).split(names, ',', -1, /*KeepEmpty=*/false);
+  for (StringRef name : names) {
+    auto chip = GpuTarget::get(name.trim());
+    if (!chip)
+      return makeError("--chips: " + llvm::toString(chip.takeError()));
+    if (llvm::is_contained(llvm::map_range(device->chips,
+                                           [](const GpuTarget &known) {
+                                             return StringRef(known.chip);
+                                           }),
+                           chip->chip))
+      return makeError("expected --chips to name each chip once, but got `" +
+                       options.chips + "`");
+    device->chips.push_back(*chip);
+  }
+  if (device->chips.empty() && !device->emulated)
+    llvm::append_range(device->chips, GpuTarget::getAll());
+  if (auto strategy = device->getStrategy())
+    for (const GpuTarget &chip : device->chips)
+      if (llvm::Error error = chip.check(*strategy))
+        return makeError("--strategy: " + llvm::toString(std::move(error)));
+  std::string where = "--target=" + options.target;
+  if (options.phases.kvCache == "i8")
+    return makeError("expected --kv-cache to be model, f32 or f16 with " +
+                     where + ", but got `i8`, for which GPUs have no kernels");
+  if (!options.evaluate.empty())
+    return makeError("expected --evaluate with --target=cpu, whose result it "
+                     "judges, but got " +
+                     where);
+  // MLIR needs no assembler.
+  return options.compileTo ? llvm::Error::success() : checkDevice(*device);
+}
+
+llvm::Error Compiler::checkDeviceModel(Phase phase) {
+  if (!device)
+    return llvm::Error::success();
+  if (phase == Phase::Assign)
+    return checkDeviceWeights(*module, *device);
+  if (phase != Phase::Raise || module->lookupSymbol("decode"))
+    return llvm::Error::success();
+  return makeError(
+      "expected a language model with a cache for --target=" + options.target +
+      ", which runs its steps, but it has no step functions: " +
+      (noSteps.empty() ? "no cache was recognised" : noSteps));
+}
+
 llvm::Error Compiler::checkOptions() {
   auto cpu = CpuTarget::get(options.phases.cpu);
   if (!cpu)
@@ -263,6 +334,8 @@ llvm::Error Compiler::checkOptions() {
   if (options.budget != 0)
     if (llvm::Error error = BudgetSearch::check(options, &context))
       return error;
+  if (llvm::Error error = checkTarget())
+    return error;
   if (options.output.empty())
     return makeError("expected the output to be a file, but got ''");
   if (options.output == "-")
@@ -336,7 +409,8 @@ llvm::Error Compiler::writeModule() {
   return llvm::Error::success();
 }
 
-/// Everything that the bytes of the output depend on.
+/// Everything that the solutions of weights depend on, and some of what only
+/// the bytes of the output do.
 std::string Compiler::fingerprint() {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -540,6 +614,8 @@ llvm::Expected<json::Object> Compiler::compile() {
               << "' empty; a size from 1 on may be meant\n";
       return std::move(error);
     }
+    if (llvm::Error error = checkDeviceModel(phase))
+      return std::move(error);
     if (phase == Phase::Input && !options.calibration.empty())
       imported = OwningOpRef<ModuleOp>(module->clone());
     if (phase == Phase::Raise && evaluationTokens)
@@ -588,10 +664,14 @@ llvm::Expected<json::Object> Compiler::compile() {
   if (llvm::Error error = runPhase(*module, Phase::Materialize, options.phases))
     return std::move(error);
   if (options.compileTo) {
+    if (device && options.compileTo != Phase::Materialize)
+      eraseMain(*module);
     for (Phase phase : {Phase::Linalg, Phase::Buffer, Phase::LLVM}) {
       if (options.compileTo < phase)
         break;
-      if (llvm::Error error = runPhase(*module, phase, options.phases))
+      if (llvm::Error error = device && phase == Phase::LLVM
+                                  ? lowerToDevice(*module, *device)
+                                  : runPhase(*module, phase, options.phases))
         return std::move(error);
     }
     if (llvm::Error error = writeModule())
@@ -612,7 +692,7 @@ llvm::Expected<json::Object> Compiler::compile() {
     return quantizer->readComponent(key, sink);
   };
   auto bytes = writeArtifact(*module, *info, options.phases, *store, component,
-                             options.output);
+                             options.output, device ? &*device : nullptr);
   if (!bytes)
     return bytes.takeError();
   written.push_back(options.output);

@@ -131,8 +131,22 @@ static cl::list<std::string>
     reports("report",
             cl::desc("Describe the result in a file (may be repeated)"),
             cl::value_desc("file.html|file.json"), cl::cat(category));
-static cl::opt<std::string> target("target", cl::desc("Target: cpu (default)"),
-                                   cl::cat(category));
+static cl::opt<std::string>
+    target("target",
+           cl::desc("Where the model runs: cpu (default), cuda for NVIDIA "
+                    "GPUs, or emulator for a GPU's kernels on the CPU"),
+           cl::cat(category));
+static cl::opt<std::string>
+    chips("chips",
+          cl::desc("GPUs to compile for (all of sm_80, sm_86, sm_89, sm_90, "
+                   "sm_90a, sm_100, sm_120); emulator: those whose "
+                   "instructions may be used"),
+          cl::value_desc("sm_80,..."), cl::cat(category));
+static cl::opt<std::string>
+    strategy("strategy",
+             cl::desc("How GPUs multiply with rounded activations: auto "
+                      "(default), int8, or btc by bit planes"),
+             cl::cat(category));
 static cl::opt<std::string>
     cpu("cpu",
         cl::desc("Processor: host (default), x86-64-v3, x86-64-v3-vnni, "
@@ -191,6 +205,9 @@ EXAMPLES:
     ganq-compile model.onnx -o model.ganq --budget=3.25 --calibration=ids.npy
   Say what that did to each weight and to the perplexity on other text:
     ganq-compile model.onnx -o model.ganq --scheme=lut --bits=3 --calibration=ids.npy --evaluate=test.npy --report=model.html
+  For two generations of GPUs, and the same kernels on this machine:
+    ganq-compile model.onnx -o model.ganq --scheme=lut --bits=4 --calibration=ids.npy --target=cuda --chips=sm_80,sm_90a
+    ganq-compile model.onnx -o model.ganq --scheme=lut --bits=4 --calibration=ids.npy --target=emulator
   See the model after its ops have been named:
     ganq-compile model.onnx -o model.mlir --compile-to=raise
 )");
@@ -203,7 +220,8 @@ static cl::opt<std::string> *const texts[] = {
     &rules,      &calibration, &calibrationMode, &alpha,
     &exclude,    &solver,      &gramMemory,      &budget,
     &candidates, &evaluate,    &target,          &cpu,
-    &chunk,      &maxContext,  &kvCache,         &compileTo};
+    &chips,      &strategy,    &chunk,           &maxContext,
+    &kvCache,    &compileTo};
 static cl::opt<bool> *const flags[] = {&quantizeHead, &keepWork, &verbose};
 // Lists have an operator & of their own.
 static cl::list<std::string> *const lists[] = {std::addressof(bindings),

@@ -73,6 +73,8 @@ llvm::Error ganq::setCompileOption(CompileOptions &options, StringRef key,
     return read(key, value, options.calibrationMode);
   if (key == "candidates")
     return read(key, value, options.candidates);
+  if (key == "chips")
+    return read(key, value, options.chips);
   if (key == "compile-to") {
     options.compileTo = parsePhase(value);
     return options.compileTo ? llvm::Error::success()
@@ -114,9 +116,16 @@ llvm::Error ganq::setCompileOption(CompileOptions &options, StringRef key,
     return read(key, value, phases.scheme);
   if (key == "solver")
     return read(key, value, options.solver);
-  if (key == "target")
-    return value == "cpu" ? llvm::Error::success()
-                          : refuse(key, "`cpu`", value);
+  if (key == "strategy") {
+    if (!llvm::is_contained({"auto", "int8", "btc"}, value))
+      return refuse(key, "auto, int8 or btc", value);
+    return read(key, value, options.strategy);
+  }
+  if (key == "target") {
+    if (!llvm::is_contained({"cpu", "cuda", "emulator"}, value))
+      return refuse(key, "cpu, cuda or emulator", value);
+    return read(key, value, options.target);
+  }
   if (key == "verbose")
     return read(key, value, options.verbose);
   // Which of these a scheme has is for the scheme to say.

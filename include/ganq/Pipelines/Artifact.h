@@ -9,6 +9,7 @@
 
 #include "ganq/Pipelines/ParameterStore.h"
 #include "ganq/Pipelines/Phases.h"
+#include "ganq/Pipelines/Program.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringMap.h"
@@ -38,13 +39,15 @@ struct ArtifactInfo {
 /// Describes a module after the materialize phase.
 llvm::Expected<ArtifactInfo> describeModule(mlir::ModuleOp module);
 
-/// Compiles a module after the materialize phase to native code and writes it
-/// with its parameters to `path` (under a temporary name first). The module is
-/// lowered in place. Returns the number of bytes written.
+/// Compiles a module after the materialize phase and writes it with its
+/// parameters to `path` (under a temporary name first): to native code, or the
+/// step functions to a program for `device`. The module is lowered in place.
+/// Returns the number of bytes written.
 llvm::Expected<int64_t>
 writeArtifact(mlir::ModuleOp module, const ArtifactInfo &info,
               const PhaseOptions &options, ParameterStore &store,
-              ComponentSource components, const std::string &path);
+              ComponentSource components, const std::string &path,
+              const DeviceOptions *device = nullptr);
 
 /// Runs the passes of one phase.
 llvm::Error runPhase(mlir::ModuleOp module, Phase phase,

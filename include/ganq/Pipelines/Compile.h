@@ -45,6 +45,12 @@ struct CompileOptions {
   std::string evaluate;
   /// Bytes that Gram matrices may take at a time.
   int64_t gramMemory = int64_t(1) << 30;
+  /// `cpu`, `cuda` for GPUs, or `emulator` for these on the CPU.
+  std::string target = "cpu";
+  /// Chips for `cuda`, separated by commas; empty: all that are known.
+  std::string chips;
+  /// How GPUs multiply integers: `auto`, `int8` or `btc`.
+  std::string strategy = "auto";
   bool keepWork = false; ///< Keep `<output>.work`.
   bool verbose = false;  ///< Plan and remarks even without a terminal.
   /// Where warnings and errors go, a line each; null: stderr.
