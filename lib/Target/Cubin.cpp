@@ -197,19 +197,49 @@ static std::vector<GpuKernelResources> parseReport(llvm::StringRef log) {
   return kernels;
 }
 
+/// Lowers the number of blocks that must find registers (`.minnctapersm`) of
+/// kernels that spill some; false where none can be lowered.
+static bool allowMoreRegisters(std::string &ptx,
+                               llvm::ArrayRef<GpuKernelResources> kernels) {
+  constexpr llvm::StringRef kDirective = ".minnctapersm ";
+  bool changed = false;
+  for (const GpuKernelResources &kernel : kernels) {
+    size_t entry = ptx.find(".entry " + kernel.name + "(");
+    if (kernel.spillBytes == 0 || entry == std::string::npos)
+      continue;
+    size_t at = ptx.find(kDirective, entry);
+    if (at == std::string::npos || at > ptx.find('{', entry))
+      continue;
+    at += kDirective.size();
+    size_t end = ptx.find_first_not_of("0123456789", at);
+    int64_t blocks = 0;
+    if (llvm::StringRef(ptx).slice(at, end).getAsInteger(10, blocks) ||
+        blocks <= 1)
+      continue;
+    ptx.replace(at, end - at, std::to_string(blocks - 1));
+    changed = true;
+  }
+  return changed;
+}
+
 Expected<Cubin> ganq::assemblePtx(llvm::StringRef ptx, const GpuTarget &target,
                                   llvm::StringRef toolkit) {
   Expected<std::string> ptxas = findPtxas(toolkit);
   if (!ptxas)
     return ptxas.takeError();
-  auto result = runTool(
-      *ptxas, llvm::ArrayRef(ptx.data(), ptx.size()),
-      [&](const std::string &input, const std::string &output) {
-        return std::vector<std::string>{
-            "-arch=" + target.chip.str(), "-O3", "-v", input, "-o", output};
-      });
-  if (!result)
-    return createStringError("cannot assemble kernels for " + target.chip +
-                             ": " + llvm::toString(result.takeError()));
-  return Cubin{std::move(result->output), parseReport(result->log)};
+  std::string source = ptx.str();
+  while (true) {
+    auto result = runTool(
+        *ptxas, llvm::ArrayRef(source.data(), source.size()),
+        [&](const std::string &input, const std::string &output) {
+          return std::vector<std::string>{
+              "-arch=" + target.chip.str(), "-O3", "-v", input, "-o", output};
+        });
+    if (!result)
+      return createStringError("cannot assemble kernels for " + target.chip +
+                               ": " + llvm::toString(result.takeError()));
+    Cubin cubin{std::move(result->output), parseReport(result->log)};
+    if (!allowMoreRegisters(source, cubin.kernels))
+      return cubin;
+  }
 }

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "GpuSass.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/SmallString.h"
@@ -59,12 +60,16 @@ static bool isOther(StringRef opcode) {
 
 std::optional<InnerLoop> ganq::findInnerLoop(StringRef sass) {
   SmallVector<StringRef> opcodes;
+  SmallVector<size_t> blocks; // Of each instruction, their numbers.
+  DenseSet<size_t> byHalves;  // Blocks.
+  size_t block = 0;
   StringMap<size_t> labels;
   std::optional<std::pair<size_t, size_t>> best;
   for (StringRef line : split(sass, '\n')) {
     line = line.trim();
     if (line.starts_with(".L_") && line.ends_with(":")) {
       labels[line.drop_back()] = opcodes.size();
+      ++block;
       continue;
     }
     if (!line.consume_front("/*"))
@@ -78,8 +83,12 @@ std::optional<InnerLoop> ganq::findInnerLoop(StringRef sass) {
     if (opcode.empty())
       continue;
     opcodes.push_back(opcode);
+    blocks.push_back(block);
+    if (line.starts_with("STS.U16"))
+      byHalves.insert(block);
     if (opcode != "BRA")
       continue;
+    ++block;
     size_t at = line.find(".L_");
     if (at == StringRef::npos)
       continue;
@@ -95,8 +104,10 @@ std::optional<InnerLoop> ganq::findInnerLoop(StringRef sass) {
   if (!best)
     return std::nullopt;
   InnerLoop loop;
-  for (StringRef opcode :
-       ArrayRef(opcodes).slice(best->first, best->second - best->first)) {
+  for (size_t n = best->first; n < best->second; ++n) {
+    StringRef opcode = opcodes[n];
+    if (byHalves.contains(blocks[n]))
+      continue;
     ++loop.opcodes[opcode.str()];
     ++loop.total;
     loop.arithmetic += !isOther(opcode);

@@ -15,7 +15,8 @@
 namespace ganq {
 
 /// Instructions of the loop that multiplies: the shortest one with a tensor
-/// core instruction or a dot product.
+/// core instruction or a dot product. Blocks that copy x to shared memory by
+/// halves, where its rows are not aligned, do not count.
 struct InnerLoop {
   std::map<std::string, int64_t> opcodes; ///< Without their suffixes.
   int64_t total = 0;

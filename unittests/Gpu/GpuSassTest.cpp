@@ -153,6 +153,7 @@ TEST(GpuSizes, Limits) {
                gemm(64, GpuStrategy::Int8));
   begins(checkGpuSizes(bytes, 1 << 24, 64, 100), "codes of x");
   GpuQuantizeSpec quantize;
+  quantize.type = mlir::Float16Type::get(&context);
   begins(checkGpuSizes(quantize, 1 << 24, 64), "x");
   begins(checkGpuSizes(quantize, 1 << 24, 1), "codes of x");
   EXPECT_EQ(messageOf(checkGpuSizes(quantize, 0, 64)),
@@ -164,15 +165,24 @@ TEST_F(GpuSass, GemvBudget) {
     GTEST_SKIP() << "counting instructions needs nvdisasm, which was not found "
                     "when the build was configured";
   checkBudget({"#ganq.pot<bits = 2, group = 128, grid = stride2>", gemv(1)},
-              "sm_90a", 1.23, 1.46);
-  checkBudget({"#ganq.pot<bits = 3, group = 128>", gemv(1)}, "sm_90a", 1.84,
-              2.07);
-  checkBudget({"#ganq.uniform<bits = 4>", gemv(1)}, "sm_90a", 1.42, 1.68);
-  checkBudget({"#ganq.uniform<bits = 4, group = 128>", gemv(1)}, "sm_90a", 2.04,
-              2.3);
-  checkBudget({"#ganq.lut<bits = 4>", gemv(1)}, "sm_90a", 1.3, 2.04);
-  checkBudget({"#ganq.lut<bits = 3>", gemv(1)}, "sm_90a", 1.38, 2.11);
-  checkBudget({"#ganq.lut<bits = 2>", gemv(1)}, "sm_90a", 1.18, 1.91);
+              "sm_90a", 1.08, 1.31);
+  checkBudget({"#ganq.pot<bits = 3, group = 128>", gemv(1)}, "sm_90a", 1.28,
+              1.51);
+  checkBudget({"#ganq.uniform<bits = 4>", gemv(1)}, "sm_90a", 1.25, 1.48);
+  checkBudget({"#ganq.uniform<bits = 4, group = 128>", gemv(1)}, "sm_90a", 1.31,
+              1.57);
+  checkBudget({"#ganq.lut<bits = 4>", gemv(1)}, "sm_90a", 1.1, 1.83);
+  checkBudget({"#ganq.lut<bits = 3>", gemv(1)}, "sm_90a", 1.24, 1.96);
+  checkBudget({"#ganq.lut<bits = 2>", gemv(1)}, "sm_90a", 1.07, 1.79);
+}
+
+TEST_F(GpuSass, GemmBudget) {
+  if (!hasDisassembler())
+    GTEST_SKIP() << "counting instructions needs nvdisasm, which was not found "
+                    "when the build was configured";
+  checkBudget({"#ganq.lut<bits = 3>", gemm(64)}, "sm_90a", 1.76, 3.3);
+  checkBudget({"#ganq.lut<bits = 3>", gemm(16)}, "sm_90a", 1.94, 2.73);
+  checkBudget({"#ganq.lut<bits = 4>", gemm(64)}, "sm_90a", 3.5, 4.98);
 }
 
 /// One kernel of each kind for the oldest and the newest chip.

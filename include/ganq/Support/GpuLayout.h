@@ -32,7 +32,8 @@
 //           j of pair 15 in bits 15 and 31 of word j.
 // Exponent  As Halves, but a code's bits stand as far apart as they do in the
 //           float: sign, exponent (PoTPTQ). Pairs that do not fit so share what
-//           bits are left, bit j of the code in word j.
+//           bits are left, bit j of the code in word j: where possible such
+//           bits that one shift of each word makes whole pairs of them.
 // Bytes     Four columns stand 8 bits apart, in planes of 4, 2 and 1 bits as in
 //           CodeLayout: one `and` cuts out a register for s8 mma or dp4a.
 // Planes    A word is one bit of each of 32 columns (ABQ-LLM, section 3.5).
@@ -119,6 +120,12 @@ public:
   int getFloatBit(unsigned bit) const {
     return bit + 1 == bits ? 15 : exponentBit + static_cast<int>(bit);
   }
+
+  /// With `Exponent`: the pair that has bit `at` of each word becomes, when
+  /// word j is shifted left by getFloatBit(j) - this, a whole pair that lies
+  /// this
+  /// - `at` below its place in the float. -1 where pairs do not fit so.
+  int getGatherBit() const { return gatherBit; }
 
   /// Slot of a column of a granule, and its number in the slot.
   int64_t getSlot(int64_t column) const {
@@ -234,33 +241,71 @@ private:
     }
   }
 
+  using HalfWord = std::array<bool, 16>;
+
+  /// Takes the bits of a pair that lies `shift` below its place in the float,
+  /// if they are free.
+  bool takeShape(HalfWord &used, int shift) const {
+    for (unsigned j = 0; j < bits; ++j) {
+      int at = getFloatBit(j) - shift;
+      if (at < 0 || at > 15 || used[static_cast<size_t>(at)])
+        return false;
+    }
+    for (unsigned j = 0; j < bits; ++j)
+      used[static_cast<size_t>(getFloatBit(j) - shift)] = true;
+    return true;
+  }
+  /// The greatest number of pairs in a half word, by their shifts from `first`
+  /// on, and the bits that they leave.
+  void placeShapes(int first, std::vector<int> &shifts,
+                   std::vector<int> &left) const {
+    HalfWord used{};
+    shifts.clear();
+    left.clear();
+    for (int shift = first; shift < 16; ++shift)
+      if (takeShape(used, shift))
+        shifts.push_back(shift);
+    for (int at = 0; at < 16; ++at)
+      if (!used[static_cast<size_t>(at)])
+        left.push_back(at);
+  }
+  int findGatherBit(const std::vector<int> &left) const {
+    for (int top = 0; top < 32; ++top) {
+      HalfWord used{};
+      bool fits = true;
+      for (int at : left)
+        fits = fits && at <= top && takeShape(used, top - at);
+      if (fits)
+        return top;
+    }
+    return -1;
+  }
+
   /// Pairs by the greatest number that keep their shape, from the high bits on.
   void placeExponent() {
-    int64_t pair = 0, width = static_cast<int64_t>(bits);
-    std::vector<int64_t> left;
-    for (int64_t word = 0; word < width; ++word) {
-      std::array<bool, 16> used{};
-      for (int shift = 0; shift < 16; ++shift) {
-        bool fits = true;
+    std::vector<int> shifts, left;
+    placeShapes(0, shifts, left);
+    size_t most = shifts.size();
+    for (int first = 0; first < 16; ++first) {
+      placeShapes(first, shifts, left);
+      if (shifts.size() < most)
+        break;
+      gatherBit = findGatherBit(left);
+      if (gatherBit >= 0)
+        break;
+    }
+    if (gatherBit < 0)
+      placeShapes(0, shifts, left);
+    int64_t pair = 0;
+    for (unsigned word = 0; word < bits; ++word)
+      for (int shift : shifts) {
         for (unsigned j = 0; j < bits; ++j) {
-          int at = getFloatBit(j) - shift;
-          fits &= at >= 0 && !used[static_cast<size_t>(at < 0 ? 0 : at)];
-        }
-        if (!fits)
-          continue;
-        for (unsigned j = 0; j < bits; ++j) {
-          int at = getFloatBit(j) - shift;
-          used[static_cast<size_t>(at)] = true;
+          int64_t at = getFloatBit(j) - shift;
           set(2 * pair, j, word, at);
           set(2 * pair + 1, j, word, at + 16);
         }
         ++pair;
       }
-      left.clear();
-      for (int64_t at = 0; at < 16; ++at)
-        if (!used[static_cast<size_t>(at)])
-          left.push_back(at);
-    }
     // Every word has the same bits left, one word for each bit of a code.
     for (int64_t at : left) {
       for (unsigned j = 0; j < bits; ++j) {
@@ -276,6 +321,7 @@ private:
   unsigned bits;
   int64_t rows, columns;
   int exponentBit;
+  int gatherBit = -1;
   std::vector<Bit> places;
 };
 

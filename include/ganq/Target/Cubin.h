@@ -37,7 +37,9 @@ llvm::Expected<std::string> compileToPtx(mlir::gpu::GPUModuleOp module,
 
 /// Machine code of `ptx` by the ptxas of a CUDA toolkit: the one in `toolkit`
 /// where given, else that on PATH, else that of CUDA_ROOT, CUDA_HOME, CUDA_PATH
-/// or /usr/local/cuda. An error names these places, or quotes ptxas.
+/// or /usr/local/cuda. An error names these places, or quotes ptxas. A kernel
+/// whose registers are bounded so that several blocks find some
+/// (`.minnctapersm`) may have more where it would spill otherwise.
 llvm::Expected<Cubin> assemblePtx(llvm::StringRef ptx, const GpuTarget &target,
                                   llvm::StringRef toolkit = "");
 

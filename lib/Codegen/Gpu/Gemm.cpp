@@ -122,7 +122,8 @@ public:
           Value ahead = k.add(step, tile.stages - 1);
           k.when(k.less(ahead, steps), [&] { copyStep(ahead, carried[1]); });
           k.commitCopies();
-          Values next{advance(carried[0]), advance(carried[1])};
+          // What has been read is filled next.
+          Values next{advance(carried[0]), carried[0]};
           Values inner(carried.drop_front(2));
           multiply(k.at(context.shared, carried[0]), inner);
           next.append(inner);
@@ -236,11 +237,15 @@ private:
     return {k.div(index, size), k.rem(index, size)};
   }
 
-  /// 16 bytes to copy: from `source` on in the first granule of a step, to
-  /// `target` in a stage. `local` is the granule's number in the step.
-  struct Copy {
+  /// 16 bytes of codes to copy: from `source` on in the first granule of a
+  /// step, to `target` in a stage. `local` is the granule's number in the step.
+  struct CodeCopy {
     Value source, target, local;
-    Value column; ///< Of a chunk of x, within its granule.
+  };
+  /// A chunk of x, of line `line` of x (a token, in a plane).
+  struct XCopy {
+    Value line, target, local;
+    int64_t targetOffset;
   };
 
   /// What does not change from step to step. Rows and tokens beyond the end
@@ -254,7 +259,7 @@ private:
           auto [line, row] = split(first, rows);
           Value global =
               k.min(k.add(firstRow, row), k.sub(operands.paddedRows, k.i(1)));
-          Copy copy;
+          CodeCopy copy;
           copy.local = k.div(line, tile.units);
           copy.source = k.add(k.mul(k.rem(line, tile.units), unitBytes),
                               k.shl(global, 4));
@@ -262,37 +267,50 @@ private:
           codeCopies.push_back(copy);
         },
         /*all=*/true);
-    int64_t perRow = tile.rowBytes / 16;
-    Value tokenBytes = context.isInteger()
-                           ? k.mul(operands.granules, tile.rowBytes)
-                           : k.shl(operands.k, 1);
+    planXCopies();
+  }
+
+  /// A thread copies the same chunk of all its tokens: what differs from one to
+  /// the next is constant as far as possible.
+  void planXCopies() {
+    int64_t perRow = tile.rowBytes / 16, lines = tile.getThreads() / perRow;
+    Value firstLine = k.div(thread, perRow);
+    // Either all lines of a pass are tokens of one plane, or they are all
+    // tokens of several planes.
+    Value token = k.rem(firstLine, std::min(lines, tile.tokens));
+    Value outer = lines <= tile.tokens ? k.i(0) : k.div(firstLine, tile.tokens);
+    xChunkOffset = k.shl(k.rem(thread, perRow), 4);
+    xTokenBytes = context.isInteger() ? k.mul(operands.granules, tile.rowBytes)
+                                      : k.shl(operands.k, 1);
+    // Tokens of a thread are a multiple of 8 apart, and so swizzled alike.
+    Value chunk = k.shl(k.bitXor(k.rem(thread, perRow), swizzleOf(token)), 4);
+    Value target = k.add(k.mul(token, tile.rowBytes), chunk);
     share(
         tile.warpSplit * tile.planes * tile.tokens * perRow,
         [&](int64_t first) {
-          auto [line, number] = split(first, perRow);
-          Value local = k.rem(line, tile.tokens);
-          line = k.div(line, tile.tokens);
-          Value plane = k.rem(line, tile.planes);
-          Value token =
-              k.min(k.add(firstToken, local), k.sub(operands.m, k.i(1)));
-          Copy copy;
-          copy.local = k.div(line, tile.planes);
-          copy.column = k.shl(number, 3);
-          copy.source =
-              k.add(k.mul(k.add(k.mul(plane, operands.m), token), tokenBytes),
-                    k.shl(number, 4));
-          copy.target = k.add(
-              k.mul(copy.local, tile.getXBytes()),
-              k.mul(k.add(k.mul(plane, tile.tokens), local), tile.rowBytes));
-          copy.target =
-              k.add(copy.target, k.shl(k.bitXor(number, swizzleOf(local)), 4));
+          int64_t line = first / perRow, inPlane = line % tile.tokens;
+          Value passed = k.add(outer, line / tile.tokens);
+          Value plane = k.rem(passed, tile.planes);
+          Value last = k.sub(operands.m, k.i(1));
+          XCopy copy;
+          copy.local = k.div(passed, tile.planes);
+          copy.line =
+              k.add(k.mul(plane, operands.m),
+                    k.min(k.add(firstToken, k.add(token, inPlane)), last));
+          copy.target = target;
+          copy.targetOffset = inPlane * tile.rowBytes;
+          int64_t planeBytes = tile.tokens * tile.rowBytes;
+          if (lines <= tile.tokens)
+            copy.targetOffset += line / tile.tokens * planeBytes;
+          else
+            copy.target = k.add(target, k.mul(passed, planeBytes));
           xCopies.push_back(copy);
         },
         /*all=*/true);
   }
 
   /// The granule of a copy, or the last one beyond the end.
-  Value granuleOf(const Copy &copy, Value firstGranule) {
+  Value granuleOf(const CodeCopy &copy, Value firstGranule) {
     if (tile.warpSplit == 1)
       return firstGranule;
     return k.min(k.add(firstGranule, copy.local),
@@ -305,72 +323,76 @@ private:
     Value granuleBytes = k.mul(k.shl(operands.paddedRows, 4), tile.units);
     size_t next = 0;
     share(tile.warpSplit * tile.units * tile.getRows(), [&](int64_t) {
-      const Copy &copy = codeCopies[next++];
+      const CodeCopy &copy = codeCopies[next++];
       Value source = k.add(k.mul(granuleOf(copy, firstGranule), granuleBytes),
                            copy.source);
       k.copyAsync(k.at(place, copy.target), k.at(operands.codes, source), {});
     });
     Value x = k.at(place, tile.warpSplit * tile.getCodeBytes());
-    if (context.isInteger())
-      forX([&](const Copy &copy) { copyInteger(x, copy, firstGranule); });
-    else
+    Value source = k.at(
+        operands.x, k.add(k.mul(firstGranule, tile.rowBytes), xChunkOffset));
+    if (context.isInteger()) {
+      forX([&](const XCopy &copy) {
+        copyX(x, source, copy,
+              k.less(firstGranule, k.sub(operands.granules, copy.local)));
+      });
+    } else {
+      Value column = k.add(k.shl(firstGranule, 7), k.shr(xChunkOffset, 1));
+      auto end = [&](const XCopy &copy) {
+        return k.sub(operands.k, k.shl(copy.local, 7));
+      };
+      // Columns beyond the end must be zero, whatever their weights are.
       k.branch(
           aligned,
           [&] {
-            forX([&](const Copy &copy) { copyFloats(x, copy, firstGranule); });
+            forX([&](const XCopy &copy) {
+              copyX(x, source, copy, k.less(column, end(copy)));
+            });
           },
           [&] {
-            forX([&](const Copy &copy) { loadFloats(x, copy, firstGranule); });
+            forX([&](const XCopy &copy) {
+              loadFloats(x, source, copy, k.sub(end(copy), column));
+            });
           });
+    }
     if (tile.values)
       copyValues(k.at(place, tile.warpSplit *
                                  (tile.getCodeBytes() + tile.getXBytes())),
                  firstGranule);
   }
 
-  void forX(llvm::function_ref<void(const Copy &)> body) {
+  void forX(llvm::function_ref<void(const XCopy &)> body) {
     size_t next = 0;
     share(tile.warpSplit * tile.planes * tile.tokens * tile.rowBytes / 16,
           [&](int64_t) { body(xCopies[next++]); });
   }
 
-  /// Columns beyond the end must be zero, whatever their weights are.
-  void copyFloats(Value place, const Copy &copy, Value firstGranule) {
-    Value granule = k.add(firstGranule, copy.local);
-    Value present = k.less(k.add(k.shl(granule, 7), copy.column), operands.k);
-    Value source = k.add(k.shl(granule, 8), copy.source);
-    k.copyAsync(k.at(place, copy.target),
-                k.at(operands.x, k.select(present, source, k.i(0))),
+  Value getTarget(Value place, const XCopy &copy) {
+    return k.at(k.at(place, copy.target), copy.targetOffset);
+  }
+  /// Of the first granule of the step for `source`.
+  Value getSource(Value source, const XCopy &copy) {
+    return k.atMultiple(k.at(source, k.mul(copy.local, tile.rowBytes)),
+                        copy.line, xTokenBytes);
+  }
+  /// Zeros where the chunk is not present: then nothing is read.
+  void copyX(Value place, Value source, const XCopy &copy, Value present) {
+    k.copyAsync(getTarget(place, copy), getSource(source, copy),
                 k.select(present, k.i(16), k.i(0)));
   }
 
   /// Where rows of x do not begin at multiples of 16 bytes.
-  void loadFloats(Value place, const Copy &copy, Value firstGranule) {
-    Value granule = k.add(firstGranule, copy.local);
-    Value column = k.add(k.shl(granule, 7), copy.column);
-    Value start = k.at(operands.x, k.add(k.shl(granule, 8), copy.source));
-    Value target = k.at(place, copy.target);
+  void loadFloats(Value place, Value source, const XCopy &copy, Value left) {
+    Value start = getSource(source, copy), target = getTarget(place, copy);
     Value zero =
         arith::ConstantOp::create(k.b, k.loc, k.b.getI16IntegerAttr(0));
     for (int64_t n = 0; n < 8; ++n) {
-      Value inside = k.less(k.add(column, n), operands.k);
+      Value inside = k.less(k.i(n), left);
       Value bits = k.valuesWhen(inside, zero, [&]() -> Values {
         return {k.load(k.i16, k.at(start, 2 * n), 2)};
       })[0];
       k.store(bits, k.at(target, 2 * n), 2);
     }
-  }
-
-  void copyInteger(Value place, const Copy &copy, Value firstGranule) {
-    Value granule = k.add(firstGranule, copy.local);
-    Value present = k.less(granule, operands.granules);
-    Value source = k.add(k.mul(granule, tile.rowBytes), copy.source);
-    if (tile.warpSplit == 1)
-      return k.copyAsync(k.at(place, copy.target), k.at(operands.x, source),
-                         {});
-    k.copyAsync(k.at(place, copy.target),
-                k.at(operands.x, k.select(present, source, k.i(0))),
-                k.select(present, k.i(16), k.i(0)));
   }
 
   void copyValues(Value place, Value firstGranule) {
@@ -544,7 +566,9 @@ private:
   int64_t vector = 1; ///< Words of a slot that are loaded at once.
   Values codePlaces;
   Value xPlace, xChunk;
-  SmallVector<Copy> codeCopies, xCopies;
+  Value xChunkOffset, xTokenBytes;
+  SmallVector<CodeCopy> codeCopies;
+  SmallVector<XCopy> xCopies;
 };
 
 } // namespace

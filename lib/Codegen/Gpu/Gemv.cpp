@@ -30,6 +30,9 @@ namespace {
 
 constexpr int64_t kWarps = 8;
 constexpr int64_t kLanes = 32;
+/// Granules that a warp takes one after the other, so that it counts and
+/// computes addresses once for all of them; tiles hold whole such runs.
+constexpr int64_t kRun = 2;
 /// Bytes of a staged part of x, for all tokens.
 constexpr int64_t kTileBytes = 32 << 10;
 
@@ -47,11 +50,19 @@ int64_t tableBytes(const GpuLayout &layout) {
                                  : 52 * 128;
 }
 
+/// Whether sums are multiplied by the scales of their groups, not weights:
+/// where that takes fewer instructions.
+bool scalesSums(const GpuMatmulSpec &spec, const GpuDecoding &decoding) {
+  return spec.strategy == GpuStrategy::F16 && decoding.zero && decoding.group &&
+         llvm::divideCeil(128, decoding.group) * spec.tokens <= 8;
+}
+
 class Gemv {
 public:
   explicit Gemv(const GpuKernelContext &context)
       : context(context), k(context.k), spec(context.spec),
-        layout(context.layout), operands(context.operands) {}
+        layout(context.layout), operands(context.operands),
+        sumsScaled(scalesSums(spec, context.decoding)) {}
 
   void emit() {
     thread = k.thread();
@@ -63,27 +74,31 @@ public:
     staged = k.at(context.shared, tableBytes(layout));
     zeros = k.at(staged, kTileBytes);
 
+    setBases();
     // The first codes are on their way while tables are filled.
-    Values codes = loadGranule(warp);
+    Value firstGranule = k.mul(warp, kRun);
+    Values state;
+    for (int64_t n = 0; n < kRun; ++n)
+      state.append(loadGranule(firstGranule, n));
+    size_t codeCount = state.size() / kRun;
     if (layout.getOrder() == GpuLayout::Order::Table) {
       auto shared = std::make_unique<SharedTableDecoder>(k, layout, spec.type);
       shared->fill(operands, context.shared, row, lane, warp, kWarps);
       decoder = std::move(shared);
     } else if (!context.isInteger()) {
-      decoder = createRowDecoder(k, layout, context.decoding, spec.type);
+      decoder = createRowDecoder(k, layout, context.decoding, spec.type,
+                                 /*scaled=*/!sumsScaled);
       decoder->beginRow(operands, row);
     }
-    Value zeroEnd = k.i(granuleBytes(spec) * spec.tokens);
+    Value zeroEnd = k.i(kRun * granuleBytes(spec) * spec.tokens);
     if (!context.isInteger())
       k.loop(k.shl(thread, 2), zeroEnd, k.i(kWarps * kLanes * 4),
              [&](Value at) { k.store(k.i(0), k.at(zeros, at), 4); });
 
     setLane();
-    Values state(codes);
     int64_t perToken = context.isInteger() ? 1 : 4;
     for (int64_t n = 0; n < spec.tokens * perToken; ++n)
       state.push_back(context.isInteger() ? k.i(0) : k.f(0.0f));
-    size_t codeCount = codes.size();
     Value tile = k.i(tileGranules(spec));
     state = k.loop(k.i(0), operands.granules, tile, state,
                    [&](Value first, ValueRange carried) {
@@ -91,53 +106,96 @@ public:
                      Value end = k.min(operands.granules, k.add(first, tile));
                      stage(first, end);
                      k.barrier();
-                     return k.loop(
-                         k.add(first, warp), end, k.i(kWarps), carried,
-                         [&](Value granule, ValueRange inner) {
-                           Values next = loadGranule(k.add(granule, kWarps));
-                           Values sums(inner.drop_front(codeCount));
-                           multiply(inner.take_front(codeCount),
-                                    k.sub(granule, first), sums);
-                           next.append(sums);
-                           return next;
+                     Values inits{firstX};
+                     llvm::append_range(inits, carried);
+                     Values results = k.loop(
+                         k.add(first, firstGranule), end, k.i(kWarps * kRun),
+                         inits, [&](Value granule, ValueRange inner) {
+                           return multiplyRun(granule, inner, codeCount);
                          });
+                     results.erase(results.begin());
+                     return results;
                    });
-    reduce(ValueRange(state).drop_front(codeCount));
+    reduce(ValueRange(state).drop_front(kRun * codeCount));
   }
 
 private:
-  /// The codes of a granule of the lane's row, and the scales of its groups; of
-  /// the last granule beyond the end.
-  Values loadGranule(Value granule) {
-    granule = k.min(granule, k.sub(operands.granules, k.i(1)));
+  /// Multiplies a run of granules from `granule` on, and loads the warp's next
+  /// run. `carried` and the result are the place of x, the codes and the sums.
+  Values multiplyRun(Value granule, ValueRange carried, size_t codeCount) {
+    Value x = carried[0], ahead = k.add(granule, kWarps * kRun);
+    ValueRange codes = carried.slice(1, kRun * codeCount);
+    Values sums(carried.drop_front(1 + kRun * codeCount));
+    Values next{k.add(x, stepX)};
+    parts.assign(sums.size(), k.f(0.0f));
+    Value start = k.at(context.shared, x);
+    for (int64_t n = 0; n < kRun; ++n) {
+      multiply(codes.slice(n * codeCount, codeCount),
+               k.at(start, n * granuleBytes(spec) * spec.tokens), sums);
+      next.append(loadGranule(ahead, n, /*inLoop=*/true));
+    }
+    next.append(sums);
+    return next;
+  }
+
+  /// Where the codes and scales of the lane's row begin, and how far granules
+  /// and groups are apart.
+  void setBases() {
     Value unitBytes = k.shl(operands.paddedRows, 4);
-    Value at = k.add(k.mul(granule, k.mul(unitBytes, layout.getUnits())),
-                     k.shl(row, 4));
-    Values values;
+    granuleStride = k.mul(unitBytes, layout.getUnits());
+    Value at = k.shl(row, 4);
     for (int64_t unit = 0; unit < layout.getUnits(); ++unit) {
-      values.append(k.loadWords(4, k.at(operands.codes, at), true));
+      codeBases.push_back(k.at(operands.codes, at));
       at = k.add(at, unitBytes);
     }
+    if (!context.getGroupsPerGranule())
+      return;
+    groupStride = k.shl(operands.paddedRows, 1);
+    // Sums of a lane are those of rows 4g + 2 (t % 2) and the next.
+    Value sumRow =
+        k.add(firstRow, k.add(k.bitAnd(lane, -4), k.shl(k.bitAnd(lane, 1), 1)));
+    for (int64_t n = 0; n < context.decoding.parameters; ++n)
+      groupBases.push_back(
+          n ? k.at(operands.zero, k.shl(row, 1))
+            : k.at(operands.scale, k.shl(sumsScaled ? sumRow : row, 1)));
+  }
+
+  /// The codes of granule `first` + `index` of the lane's row, and the scales
+  /// of its groups, as words; of the last granule beyond the end.
+  Values loadGranule(Value first, int64_t index, bool inLoop = false) {
+    Value granule =
+        k.min(k.add(first, index), k.sub(operands.granules, k.i(1)));
+    auto from = [&](Value base, Value number, Value stride) {
+      return inLoop ? k.atMultiple(base, number, stride)
+                    : k.at(base, k.wide(k.mul(number, stride)));
+    };
+    Values values;
+    for (Value base : codeBases)
+      values.append(k.loadWords(4, from(base, granule, granuleStride), true));
     int64_t groups = context.getGroupsPerGranule();
-    for (int64_t n = 0; groups && n < context.decoding.parameters; ++n)
+    for (auto [n, base] : llvm::enumerate(groupBases))
       for (int64_t group = 0; group < groups; ++group) {
+        Value number = k.add(context.getFirstGroup(granule), group);
         // The last group may end before the granule does.
-        Value last = k.div(k.sub(operands.k, k.i(1)), context.decoding.group);
-        Value number =
-            k.min(k.add(context.getFirstGroup(granule), group), last);
-        Value place = k.add(k.mul(number, operands.paddedRows), row);
+        if (groups > 1)
+          number = k.min(
+              number, k.div(k.sub(operands.k, k.i(1)), context.decoding.group));
+        Value place = from(base, number, groupStride);
         values.push_back(
-            k.load(spec.type,
-                   k.at(n ? operands.zero : operands.scale, k.shl(place, 1)), 2,
-                   true));
+            n == 0 && sumsScaled
+                ? k.load(k.i32, place, 4, true)
+                : arith::ExtUIOp::create(k.b, k.loc, k.i32,
+                                         k.load(k.i16, place, 2, true)));
       }
     return values;
   }
 
   /// Copies granules [first, end) of x to shared memory: [granule][token].
+  /// Zeros follow up to the end of a run.
   void stage(Value first, Value end) {
     int64_t size = granuleBytes(spec), perGranule = size / 16;
-    Value chunks = k.mul(k.sub(end, first), perGranule);
+    Value count = k.bitAnd(k.add(k.sub(end, first), kRun - 1), -kRun);
+    Value chunks = k.mul(count, perGranule);
     for (int64_t token = 0; token < spec.tokens; ++token) {
       Value m = k.add(firstToken, token);
       Value present = k.less(m, operands.m);
@@ -157,7 +215,9 @@ private:
     Values none(4, k.i(0));
     if (context.isInteger()) {
       Value rowBytes = k.mul(operands.granules, 128);
-      return k.valuesWhen(present, none, [&] {
+      Value inside =
+          k.both(present, k.less(chunk, k.mul(operands.granules, 8)));
+      return k.valuesWhen(inside, none, [&] {
         return k.loadWords(
             4, k.at(operands.x, k.add(k.mul(m, rowBytes), k.shl(chunk, 4))));
       });
@@ -197,28 +257,60 @@ private:
     });
   }
 
-  /// Which part of x, or of zeros, the lane brings into B.
+  /// Where in shared memory a lane reads x first, and how far its runs are
+  /// apart.
   void setLane() {
+    int64_t table = tableBytes(layout), size = granuleBytes(spec) * spec.tokens;
+    firstX = k.add(k.mul(warp, kRun * size), table);
+    stepX = k.i(kWarps * kRun * size);
+    if (context.isInteger())
+      return;
+    // Lanes off the diagonal bring zeros into B, always the same ones.
     Value g = k.shr(lane, 2), t = k.bitAnd(lane, 3);
-    diagonal = k.equal(k.bitAnd(g, 3), t);
-    laneColumn = k.shl(k.shr(g, 2), 4);
+    Value diagonal = k.equal(k.bitAnd(g, 3), t);
+    Value column = k.shl(k.shr(g, 2), 4);
+    firstX = k.add(k.select(diagonal, firstX, k.i(table + kTileBytes)), column);
+    stepX = k.select(diagonal, stepX, k.i(0));
     upper = k.equal(k.shr(t, 1), k.i(1));
   }
 
-  void multiply(ValueRange codes, Value granule, Values &sums) {
+  /// Adds products of a granule, with `x` on which the lane reads.
+  void multiply(ValueRange codes, Value x, Values &sums) {
     int64_t words = layout.getSlotWords();
     std::array<GpuSlot, 4> slots;
     for (int64_t t = 0; t < 4; ++t)
       slots[t].words.assign(codes.begin() + t * words,
                             codes.begin() + (t + 1) * words);
-    Value offset = k.mul(granule, granuleBytes(spec) * spec.tokens);
     if (context.isInteger())
-      return multiplyBytes(slots, k.at(staged, offset), sums);
-    decoder->beginGranule(codes.drop_front(4 * words));
-    // An inactive lane reads zeros.
-    Value x = k.select(diagonal, k.at(staged, k.add(offset, laneColumn)),
-                       k.at(zeros, laneColumn));
-    for (int64_t c = 0; c < 16; c += 2) {
+      return multiplyBytes(slots, x, sums);
+    ValueRange values = codes.drop_front(4 * words);
+    if (!sumsScaled) {
+      decoder->beginGranule(values);
+      return multiplyPairs(slots, 0, 16, x, sums);
+    }
+    int64_t groups = context.getGroupsPerGranule(), pairs = 16 / groups;
+    decoder->beginGranule(values.drop_front(groups));
+    for (int64_t group = 0; group < groups; ++group) {
+      multiplyPairs(slots, group * pairs, (group + 1) * pairs, x, parts);
+      Value both = LLVM::BitcastOp::create(
+          k.b, k.loc, VectorType::get(2, spec.type), values[group]);
+      std::array<Value, 2> scales;
+      for (int64_t n = 0; n < 2; ++n)
+        scales[n] =
+            k.extend(LLVM::ExtractElementOp::create(k.b, k.loc, both, k.i(n)));
+      for (size_t n = 0; n < sums.size(); ++n)
+        sums[n] = k.fma(parts[n], scales[n % 2], sums[n]);
+      // The next ones begin at zero, but not before these are known: otherwise
+      // the assembler decodes all of them at once and runs out of registers.
+      for (Value &part : parts)
+        part = k.fmul(part, k.f(0.0f));
+    }
+  }
+
+  /// Adds products of pairs `first` to `end` of the slots.
+  void multiplyPairs(std::array<GpuSlot, 4> &slots, int64_t first, int64_t end,
+                     Value x, Values &sums) {
+    for (int64_t c = first; c < end; c += 2) {
       Values weights;
       for (GpuSlot &slot : slots)
         for (int64_t half = 0; half < 2; ++half)
@@ -294,21 +386,27 @@ private:
   const GpuMatmulSpec &spec;
   const GpuLayout &layout;
   const GpuOperands &operands;
+  bool sumsScaled;
+  Values parts; ///< Sums of a group that is not yet scaled.
   std::unique_ptr<RowDecoder> decoder;
   Value thread, lane, warp, firstRow, row, firstToken, staged, zeros;
-  Value diagonal, laneColumn, upper;
+  Values codeBases, groupBases;
+  Value granuleStride, groupStride, firstX, stepX, upper;
 };
 
 } // namespace
 
-void ganq::planGemv(const GpuMatmulSpec &spec, const GpuLayout &layout,
-                    GpuKernelInfo &info) {
+void ganq::planGemv(const GpuMatmulSpec &spec, const GpuDecoding &decoding,
+                    const GpuLayout &layout, GpuKernelInfo &info) {
   info.threads = kWarps * kLanes;
   info.rows = kLanes;
   info.tokens = spec.tokens;
+  // The assembler takes all registers that it may. It gets more than these
+  // where it would spill some (assemblePtx).
+  info.minBlocks = spec.tokens == 1 ? 3 : 1;
   info.sharedBytes = tableBytes(layout) + kTileBytes;
   if (spec.strategy == GpuStrategy::F16)
-    info.sharedBytes += granuleBytes(spec) * spec.tokens;
+    info.sharedBytes += kRun * granuleBytes(spec) * spec.tokens;
 }
 
 void ganq::emitGemv(const GpuKernelContext &context) { Gemv(context).emit(); }

@@ -168,9 +168,11 @@ int64_t GpuBuilder::pairOf(double value, Type type) {
   return bits << 16 | bits;
 }
 Value GpuBuilder::broadcastPair(Value half) {
-  Value bits =
-      half.getType() == i16 ? half : LLVM::BitcastOp::create(b, loc, i16, half);
-  Value word = arith::ExtUIOp::create(b, loc, i32, bits);
+  Value word = half;
+  if (word.getType() != i32) {
+    Value bits = LLVM::BitcastOp::create(b, loc, i16, half);
+    word = arith::ExtUIOp::create(b, loc, i32, bits);
+  }
   return permute(word, word, 0x1010);
 }
 
@@ -185,6 +187,18 @@ Value GpuBuilder::at(Value pointer, int64_t offset) {
                                    LLVM::GEPArg(static_cast<int32_t>(offset)),
                                    LLVM::GEPNoWrapFlags::inbounds)
              : pointer;
+}
+Value GpuBuilder::atMultiple(Value base, Value number, Value stride) {
+  // A wide multiply-add, if instruction selection, which sees one block at a
+  // time, sees that factors have 32 bits. A call without effect keeps them from
+  // leaving the loop.
+  auto stay = [&](Value factor) {
+    return wide(LLVM::CallIntrinsicOp::create(
+                    b, loc, i32, b.getStringAttr("llvm.expect.i32"),
+                    ValueRange{factor, i(0)})
+                    .getResult(0));
+  };
+  return at(base, arith::MulIOp::create(b, loc, stay(number), stay(stride)));
 }
 Value GpuBuilder::load(Type type, Value pointer, int64_t align,
                        bool invariant) {

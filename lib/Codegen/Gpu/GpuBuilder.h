@@ -84,12 +84,15 @@ public:
   Value fmaPairs(Value a, Value b, Value c, mlir::Type type);
   /// The bits of `value` in both halves.
   int64_t pairOf(double value, mlir::Type type);
-  /// The 16 bits of a value in both halves.
+  /// The 16 bits of a value, or the lower ones of a word, in both halves.
   Value broadcastPair(Value half);
 
   // Memory. Offsets count bytes.
   Value at(Value pointer, Value offset);
   Value at(Value pointer, int64_t offset);
+  /// base + number * stride with unsigned factors, in a loop: one instruction
+  /// there, also where factors do not change.
+  Value atMultiple(Value base, Value number, Value stride);
   Value load(mlir::Type type, Value pointer, int64_t align,
              bool invariant = false);
   /// `count` words of i32 side by side; 1, 2 or 4.

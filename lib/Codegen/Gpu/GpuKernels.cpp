@@ -232,8 +232,9 @@ gpu::GPUFuncOp ganq::createGpuKernel(GpuBuilder &k, gpu::GPUModuleOp module,
   function.setKnownBlockSizeAttr(
       k.b.getDenseI32ArrayAttr({static_cast<int32_t>(info.threads), 1, 1}));
   // Without a number of blocks ptxas spills to stay within 64 registers.
-  function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
-                    k.b.getI32IntegerAttr(1));
+  function->setAttr(
+      NVVM::NVVMDialect::getMinctasmAttrName(),
+      k.b.getI32IntegerAttr(static_cast<int32_t>(info.minBlocks)));
   k.b.setInsertionPointToStart(&function.getBody().front());
   return function;
 }
@@ -251,7 +252,7 @@ Expected<GpuKernelInfo> ganq::buildGpuMatmul(gpu::GPUModuleOp module,
   GpuKernelInfo info;
   info.name = getKernelName(spec);
   if (spec.skeleton == GpuSkeleton::Gemv)
-    planGemv(spec, layout, info);
+    planGemv(spec, *decoding, layout, info);
   else
     planGemm(spec, *decoding, layout, info);
   if (SymbolTable::lookupSymbolIn(module, info.name))

@@ -175,13 +175,13 @@ ganq::createRegisterTableDecoder(GpuBuilder &k, const GpuLayout &layout,
 namespace {
 
 /// Cuts codes out as mantissas of 2^m + code, m being the mantissa's bits, and
-/// takes 2^m + zero away, which is exact; then multiplies by the group's scale.
-/// Scales of whole rows wait until the end.
+/// takes 2^m + zero away, which is exact; then multiplies by the group's scale
+/// if `scaled`. Scales of whole rows wait until the end.
 class UniformDecoder : public RowDecoder {
 public:
   UniformDecoder(GpuBuilder &k, const GpuLayout &layout, FloatType type,
-                 int64_t group)
-      : RowDecoder(k, layout, type), group(group),
+                 int64_t group, bool scaled)
+      : RowDecoder(k, layout, type), group(group), scaled(scaled && group),
         mantissa(type.isF16() ? 10 : 7) {}
 
   void beginRow(const GpuOperands &operands, Value row) override {
@@ -195,11 +195,11 @@ public:
   void beginGranule(ValueRange values) override {
     if (group == 0)
       return;
-    size_t groups = values.size() / 2;
+    size_t count = scaled ? values.size() / 2 : 0;
     scales.clear();
-    for (Value scale : values.take_front(groups))
+    for (Value scale : values.take_front(count))
       scales.push_back(k.broadcastPair(scale));
-    setZeros(values.drop_front(groups));
+    setZeros(values.drop_front(count));
   }
   Value rowScale(const GpuOperands &operands, Value row) override {
     if (group != 0)
@@ -232,9 +232,9 @@ public:
     int64_t number = group ? c * 8 / std::min<int64_t>(group, 128) : 0;
     Value weight = k.fmaPairs(k.bitOr(codes, magic), k.i(k.pairOf(unit, type)),
                               offset(number, position), type);
-    return group ? k.fmaPairs(weight, scales[number], k.i(k.pairOf(-0.0, type)),
-                              type)
-                 : weight;
+    return scaled ? k.fmaPairs(weight, scales[number],
+                               k.i(k.pairOf(-0.0, type)), type)
+                  : weight;
   }
 
 private:
@@ -259,7 +259,9 @@ private:
     return value;
   }
 
-  int64_t group, mantissa;
+  int64_t group;
+  bool scaled;
+  int64_t mantissa;
   Value magic;
   Values scales, zeros;
   llvm::DenseMap<std::pair<int64_t, int64_t>, Value> offsets;
@@ -291,6 +293,14 @@ public:
     unsigned bits = layout.getBits();
     int64_t number = group ? c * 8 / std::min<int64_t>(group, 128) : 0;
     Value result = scales[number];
+    GpuLayout::Bit lowest = layout.getBit(2 * c, 0);
+    int gather = layout.getGatherBit();
+    if (gather >= 0 && lowest.word != layout.getBit(2 * c, 1).word) {
+      int64_t move = gather - lowest.bit, mask = 0;
+      for (unsigned j = 0; j < bits; ++j)
+        mask |= int64_t(0x10001) << (layout.getFloatBit(j) - move);
+      return k.add(k.shl(k.bitAnd(gathered(slot), mask), move), result);
+    }
     // Bits that keep their distance move together: and, then shift and add.
     // LLVM must not turn that into shift, and, add: see compileToPtx.
     for (unsigned j = 0; j < bits;) {
@@ -302,15 +312,31 @@ public:
           break;
         mask |= int64_t(0x10001) << bit.bit;
       }
-      Value part =
-          move < 0 ? k.bitAnd(shifted(slot, first.word, -move), mask >> -move)
-                   : k.shl(k.bitAnd(slot.words[first.word], mask), move);
-      result = k.add(part, result);
+      result =
+          k.add(k.shift(k.bitAnd(slot.words[first.word], mask), move), result);
     }
     return result;
   }
 
 private:
+  /// What whole pairs leave of the words, shifted to whole pairs.
+  Value gathered(GpuSlot &slot) {
+    Value &word = slot.memo[{kGathered, 0}];
+    if (word)
+      return word;
+    Value result;
+    for (unsigned j = 0; j < layout.getBits(); ++j) {
+      int64_t move = layout.getFloatBit(j) - layout.getGatherBit(), mask = 0;
+      for (int64_t c = 0; c < layout.getSlotColumns() / 2; ++c)
+        if (layout.getBit(2 * c, 0).word != layout.getBit(2 * c, 1).word)
+          mask |= int64_t(0x10001) << (layout.getBit(2 * c, j).bit + move);
+      Value part = k.bitAnd(k.shift(slot.words[j], move), mask);
+      result = result ? k.bitOr(result, part) : part;
+    }
+    return slot.memo[{kGathered, 0}] = result;
+  }
+
+  static constexpr int64_t kGathered = 1000; ///< Key in a slot's memo.
   int64_t group;
   Values scales;
 };
@@ -320,10 +346,12 @@ private:
 std::unique_ptr<RowDecoder> ganq::createRowDecoder(GpuBuilder &k,
                                                    const GpuLayout &layout,
                                                    const GpuDecoding &decoding,
-                                                   FloatType type) {
+                                                   FloatType type,
+                                                   bool scaled) {
   if (layout.getOrder() == GpuLayout::Order::Exponent)
     return std::make_unique<PotDecoder>(k, layout, type, decoding.group);
-  return std::make_unique<UniformDecoder>(k, layout, type, decoding.group);
+  return std::make_unique<UniformDecoder>(k, layout, type, decoding.group,
+                                          scaled);
 }
 
 Value ganq::decodeBytes(GpuBuilder &k, const GpuLayout &layout, GpuSlot &slot,

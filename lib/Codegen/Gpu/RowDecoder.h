@@ -94,11 +94,13 @@ private:
 std::unique_ptr<RowDecoder> createRegisterTableDecoder(GpuBuilder &k,
                                                        const GpuLayout &layout,
                                                        mlir::FloatType type);
-/// Any other scheme.
+/// Any other scheme. Without `scaled` the weights of a uniform scheme wait for
+/// the scales of their groups, and a granule has zero points only.
 std::unique_ptr<RowDecoder> createRowDecoder(GpuBuilder &k,
                                              const GpuLayout &layout,
                                              const GpuDecoding &decoding,
-                                             mlir::FloatType type);
+                                             mlir::FloatType type,
+                                             bool scaled = true);
 
 /// Columns 4q to 4q + 3 of a slot in the order `Bytes`, as bytes.
 mlir::Value decodeBytes(GpuBuilder &k, const GpuLayout &layout, GpuSlot &slot,

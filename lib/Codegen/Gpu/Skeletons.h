@@ -60,8 +60,8 @@ void emitGemv(const GpuKernelContext &context);
 void emitGemm(const GpuKernelContext &context);
 
 /// Threads, tile and shared memory of a kernel.
-void planGemv(const GpuMatmulSpec &spec, const GpuLayout &layout,
-              GpuKernelInfo &info);
+void planGemv(const GpuMatmulSpec &spec, const GpuDecoding &decoding,
+              const GpuLayout &layout, GpuKernelInfo &info);
 void planGemm(const GpuMatmulSpec &spec, const GpuDecoding &decoding,
               const GpuLayout &layout, GpuKernelInfo &info);
 

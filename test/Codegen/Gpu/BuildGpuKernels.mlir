@@ -11,7 +11,7 @@ module {}
 // CHECK: gpu.module @ganq_kernels
 // CHECK: llvm.mlir.global external @ganq_shared() {addr_space = 3 : i32, alignment = 16 : i64} : !llvm.array<0 x i8>
 // CHECK: gpu.func @gemv_lut4_f16_m1(%{{.*}}: !llvm.ptr<1>, %{{.*}}: !llvm.ptr<1>, %{{.*}}: !llvm.ptr<1>, %{{.*}}: !llvm.ptr<1>, %{{.*}}: i32, %{{.*}}: i32, %{{.*}}: i32) kernel
-// CHECK-SAME: ganq.launch = {rows = 32 : i64, shared_bytes = 65792 : i64, threads = 256 : i64, tokens = 1 : i64}
+// CHECK-SAME: ganq.launch = {rows = 32 : i64, shared_bytes = 66048 : i64, threads = 256 : i64, tokens = 1 : i64}
 // CHECK: nvvm.mma.sync
 
 // MORE: gpu.func @gemv_pot2g64_f16_m4

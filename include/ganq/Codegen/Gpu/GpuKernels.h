@@ -92,6 +92,8 @@ struct GpuKernelInfo {
   int64_t threads = 0;
   int64_t sharedBytes = 0; ///< Dynamic shared memory.
   int64_t rows = 0, tokens = 0;
+  /// Blocks for which a multiprocessor has registers at least.
+  int64_t minBlocks = 1;
 };
 
 /// The order in which a kernel of `spec` reads a weight of this shape; an error
