@@ -36,9 +36,10 @@ static const char *remedy(int result) {
 Status Device::check(int result, const std::string &action) const {
   if (result == GANQ_DRIVER_SUCCESS)
     return Status();
-  const char *name = nullptr, *text = nullptr;
-  if (table.error_name(result, &name) != 0 || !name)
-    name = "unknown error";
+  const char *known = nullptr, *text = nullptr;
+  std::string name = "unknown error " + std::to_string(result);
+  if (table.error_name(result, &known) == 0 && known)
+    name = known;
   if (table.error_string(result, &text) != 0 || !text)
     text = "the driver does not explain it";
   std::string message = "cannot " + action + ": " + name + ": " + text;

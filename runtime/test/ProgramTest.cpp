@@ -219,6 +219,16 @@ TEST_F(EmulatedProgram, ReportsWildAccesses) {
   expectPart(store({"past"}, 8), "nearest buffer `past` with 8 bytes");
 }
 
+TEST_F(EmulatedProgram, ReportsCachesThatDoNotFit) {
+  json manifest = deviceManifest("emulator");
+  manifest["state"]["caches"][0]["shape"] = {1, 1, int64_t(1) << 50, 2};
+  Status status = run(manifest);
+  EXPECT_EQ(status.code(), Code::OutOfMemory);
+  expectPart(status.message(),
+             "m.ganq: cannot allocate 9007199254740992 bytes for cache 'cache' "
+             "on 'emulator'");
+}
+
 TEST_F(EmulatedProgram, TakesOrderFromTheEnvironment) {
   json manifest = deviceManifest("emulator");
   json launch = {{"kernel", "race"},

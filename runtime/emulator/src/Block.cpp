@@ -53,21 +53,24 @@ bool Block::prepare() {
   if (!lanes)
     lanes.reset(new Lane[kMaxLanes]());
 
-  // Each stack has a guard page at its low end.
+  // Each stack has a guard page at its low end. Stacks that suffice stay: the
+  // kernels of a model take turns, and each map costs a call per stack.
   uint64_t page = sysconf(_SC_PAGESIZE);
   uint64_t bytes =
       (launch->kernel->stack_bytes + 64 * 1024 + page - 1) / page * page + page;
-  if (bytes != stackBytes || stacksBytes < bytes * numLanes) {
+  uint64_t held = stackBytes ? stacksBytes / stackBytes : 0;
+  if (bytes > stackBytes || numLanes > held) {
     if (stacks)
       munmap(stacks, stacksBytes);
-    stackBytes = bytes;
-    stacksBytes = bytes * numLanes;
+    held = std::max<uint64_t>(held, numLanes);
+    stackBytes = std::max(stackBytes, bytes);
+    stacksBytes = stackBytes * held;
     void *map = mmap(nullptr, stacksBytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     stacks = map == MAP_FAILED ? nullptr : static_cast<char *>(map);
     if (!stacks)
       return false;
-    for (uint32_t i = 0; i < numLanes; ++i)
+    for (uint64_t i = 0; i < held; ++i)
       if (mprotect(stacks + i * stackBytes, page, PROT_NONE) != 0)
         return false;
   }
