@@ -88,6 +88,7 @@ llvm::Error ganq::lowerToDevice(ModuleOp module, const DeviceOptions &device) {
     products.chips.push_back(chip.chip.str());
   products.strategy = device.strategy;
   PassManager manager(module.getContext());
+  manager.addNestedPass<func::FuncOp>(createSeparateBuffers());
   manager.addPass(createLowerGpuProducts(products));
   manager.addPass(createLowerToGpu());
   manager.addPass(createPlanMemory());

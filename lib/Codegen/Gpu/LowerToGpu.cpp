@@ -42,7 +42,6 @@ struct LowerToGpuPass : public ganq::impl::LowerToGpuBase<LowerToGpuPass> {
   }
 
 private:
-  /// Step functions return nothing: their results are buffers of the caller.
   static bool isStep(func::FuncOp function) {
     return !function.isExternal() && !function.isPrivate() &&
            function.getNumArguments() && function.getNumResults() == 0;
@@ -54,6 +53,7 @@ private:
     if (failed(movePast(function)))
       return failure();
     dropChecks(function);
+    foldConversions(function);
     SmallVector<Operation *> ops;
     for (Operation &op : function.front()) {
       if (isOnHost(&op))
@@ -63,13 +63,43 @@ private:
         return op.emitOpError("expected an op with a GPU kernel");
       ops.push_back(&op);
     }
+    for (Operation *op : ops)
+      if (failed(check(op)))
+        return failure();
+    // Launches with more than one op stand where the last of them is.
+    llvm::DenseSet<Operation *> fused;
+    llvm::DenseMap<Operation *, NewTokens> tokens;
+    llvm::DenseMap<Operation *, linalg::GenericOp> sums;
+    for (Operation *op : ops) {
+      if (auto attention = dyn_cast<AttentionOp>(op)) {
+        NewTokens found = findNewTokens(attention);
+        for (Operation *member : found.getOps())
+          fused.insert(member);
+        tokens[op] = found;
+      } else if (isa<RmsNormOp, LayerNormOp>(op)) {
+        if (linalg::GenericOp sum = findSumBefore(op, op->getOperand(0))) {
+          fused.insert(sum);
+          sums[op] = sum;
+        }
+      }
+    }
     IRRewriter builder(&getContext());
     for (Operation *op : ops) {
+      if (fused.contains(op))
+        continue;
       builder.setInsertionPoint(op);
-      if (failed(check(op)) || failed(launch(builder, library, op)))
+      NewTokens before = tokens.lookup(op);
+      if (!before.getOps().empty()) {
+        FailureOr<Value> past = getPast(op, cast<AttentionOp>(op).getPast());
+        if (failed(past))
+          return failure();
+        launchNewTokens(builder, library, op->getLoc(), before, *past);
+      }
+      if (failed(launch(builder, library, op, sums.lookup(op))))
         return failure();
-      op->erase();
     }
+    for (Operation *op : ops)
+      op->erase();
     eraseUnused(function);
     return success();
   }
@@ -207,7 +237,7 @@ private:
   }
 
   static LogicalResult launch(IRRewriter &builder, GpuKernelLibrary &library,
-                              Operation *op) {
+                              Operation *op, linalg::GenericOp sum) {
     auto withPast = [&](auto emit, auto op, Value count) -> LogicalResult {
       FailureOr<Value> past = getPast(op, count);
       if (failed(past))
@@ -220,8 +250,14 @@ private:
       return success();
     };
     return llvm::TypeSwitch<Operation *, LogicalResult>(op)
-        .Case([&](RmsNormOp op) { return plain(launchRmsNorm, op); })
-        .Case([&](LayerNormOp op) { return plain(launchLayerNorm, op); })
+        .Case([&](RmsNormOp op) {
+          launchRmsNorm(builder, library, op, sum);
+          return success();
+        })
+        .Case([&](LayerNormOp op) {
+          launchLayerNorm(builder, library, op, sum);
+          return success();
+        })
         .Case([&](SwigluOp op) { return plain(launchSwiglu, op); })
         .Case([&](RopeOp op) { return plain(launchRope, op); })
         .Case([&](MatmulOp op) { return plain(launchMatmul, op); })

@@ -11,6 +11,7 @@
 #include "mlir/Interfaces/TilingInterface.h"
 #include "mlir/Transforms/RegionUtils.h"
 #include "llvm/Support/MathExtras.h"
+#include <functional>
 
 using namespace mlir;
 using namespace ganq;
@@ -22,114 +23,141 @@ using Values = KernelBuilder::Values;
 
 static constexpr int64_t kThreads = 256;
 
-/// Lanes that rows of `columns` elements keep busy.
-static int64_t threadsFor(int64_t columns) {
-  return std::clamp<int64_t>(llvm::PowerOf2Ceil(columns / 4),
-                             LaneBuilder::kWarp, kThreads);
-}
+namespace {
 
-static Value asFloat(LaneBuilder &k, int64_t value) {
-  return k.constant(static_cast<float>(value));
-}
+/// A kernel with a block for each row of x, which may be a sum of two buffers
+/// that it stores as well.
+class RowKernel {
+public:
+  RowKernel(Value x, Value out, linalg::GenericOp sum)
+      : shape(typeOf(x).getShape()), columns(shape.back()), inputs{x, out} {
+    if (!sum)
+      return;
+    hasSum = true;
+    llvm::append_range(inputs, sum.getDpsInputs());
+  }
 
-/// 1 / sqrt(sum / columns + epsilon).
-static Value inverseRoot(LaneBuilder &k, Value sum, int64_t columns,
-                         float epsilon) {
-  Value mean = k.divf(sum, asFloat(k, columns));
-  Value root =
-      math::SqrtOp::create(k.builder, k.loc, k.addf(mean, k.constant(epsilon)));
-  return k.divf(k.constant(1.0f), root);
-}
+  /// Adds an input for all rows; returns its number, or 0 for none.
+  size_t add(Value vector) {
+    if (!vector)
+      return 0;
+    inputs.push_back(vector);
+    return inputs.size() - 1;
+  }
 
-/// Launches one block for each row of `x`, the last dimension apart.
-static void launchRows(
-    OpBuilder &builder, GpuKernelLibrary &library, Location loc, StringRef name,
-    Value x, ValueRange inputs,
-    function_ref<void(LaneBuilder &, ValueRange, function_ref<Values(Value)>)>
-        body) {
-  ArrayRef<int64_t> shape = typeOf(x).getShape();
-  int64_t columns = shape.back();
-  int64_t rows = typeOf(x).getNumElements() / std::max<int64_t>(columns, 1);
-  int64_t threads = threadsFor(columns);
-  library.launch(
-      builder, loc, name, rows, threads, inputs,
-      getSharedFloats(builder.getContext(), threads / LaneBuilder::kWarp),
-      [&](LaneBuilder &k, ValueRange args) {
-        Values row = k.delinearize(k.block, shape.drop_back());
-        body(k, args, [&](Value column) {
-          Values at(row);
-          at.push_back(column);
-          return at;
+  void launch(OpBuilder &builder, GpuKernelLibrary &library, Location loc,
+              StringRef name, function_ref<void(RowKernel &)> body) {
+    int64_t rows = ShapedType::getNumElements(shape) / columns;
+    auto threads = std::clamp<int64_t>(llvm::PowerOf2Ceil(columns / 4),
+                                       LaneBuilder::kWarp, kThreads);
+    library.launch(
+        builder, loc, hasSum ? "add_" + name.str() : name.str(), rows, threads,
+        inputs,
+        getSharedFloats(builder.getContext(), threads / LaneBuilder::kWarp),
+        [&](LaneBuilder &lanes, ValueRange arguments) {
+          k = &lanes;
+          args = arguments;
+          row = k->delinearize(k->block, shape.drop_back());
+          body(*this);
         });
-      });
-}
+  }
 
-/// The sum of `term` over the columns of the block's row.
-static Value rowSum(LaneBuilder &k, int64_t columns,
-                    function_ref<Value(Value column)> term) {
-  Values sums = k.loop(k.lane, k.index(columns), k.threads, k.constant(0.0f),
-                       [&](Value column, ValueRange carried) -> Values {
-                         return {k.addf(carried[0], term(column))};
-                       });
-  return k.blockSum(sums[0], k.shared[0]);
-}
+  /// x in its first use, which stores it if it is a sum.
+  Value first(Value column) {
+    if (!hasSum)
+      return load(column);
+    Value sum =
+        k->addf(k->load(args[2], at(column)), k->load(args[3], at(column)));
+    k->store(sum, args[0], at(column));
+    return sum;
+  }
+  /// x in later uses, by the same lane.
+  Value load(Value column) { return k->load(args[0], at(column)); }
+  void store(Value y, Value column) { k->store(y, args[1], at(column)); }
+
+  /// The sum of `term` over the columns of the row.
+  Value sum(function_ref<Value(Value column)> term) {
+    Values sums =
+        k->loop(k->lane, k->index(columns), k->threads, k->constant(0.0f),
+                [&](Value column, ValueRange carried) -> Values {
+                  return {k->addf(carried[0], term(column))};
+                });
+    return k->blockSum(sums[0], k->shared[0]);
+  }
+  void forColumns(function_ref<void(Value)> body) {
+    k->forLanes(k->index(columns), body);
+  }
+  Value asMean(Value sum) {
+    return k->divf(sum, k->constant(static_cast<float>(columns)));
+  }
+  /// 1 / sqrt(sum / columns + epsilon).
+  Value inverseRoot(Value sum, const APFloat &epsilon) {
+    Value root = math::SqrtOp::create(
+        k->builder, k->loc,
+        k->addf(asMean(sum), k->constant(epsilon.convertToFloat())));
+    return k->divf(k->constant(1.0f), root);
+  }
+
+  LaneBuilder *k = nullptr;
+  ValueRange args;
+
+private:
+  Values at(Value column) {
+    Values indices(row);
+    indices.push_back(column);
+    return indices;
+  }
+
+  ArrayRef<int64_t> shape;
+  int64_t columns;
+  SmallVector<Value> inputs;
+  bool hasSum = false;
+  Values row;
+};
+
+} // namespace
 
 void ganq::launchRmsNorm(OpBuilder &builder, GpuKernelLibrary &library,
-                         RmsNormOp op) {
-  SmallVector<Value> inputs{op.getX(), op.getOut()};
-  if (op.getWeight())
-    inputs.push_back(op.getWeight());
-  int64_t columns = typeOf(op.getX()).getShape().back();
-  float epsilon = op.getEpsilon().convertToFloat();
-  launchRows(
-      builder, library, op.getLoc(), "rms_norm", op.getX(), inputs,
-      [&](LaneBuilder &k, ValueRange args, function_ref<Values(Value)> at) {
-        Value sum = rowSum(k, columns, [&](Value column) {
-          Value x = k.load(args[0], at(column));
-          return k.mulf(x, x);
-        });
-        Value factor = inverseRoot(k, sum, columns, epsilon);
-        k.forLanes(k.index(columns), [&](Value column) {
-          Value y = k.mulf(k.load(args[0], at(column)), factor);
-          if (args.size() > 2)
-            y = k.mulf(y, k.load(args[2], column));
-          k.store(y, args[1], at(column));
-        });
-      });
+                         RmsNormOp op, linalg::GenericOp sum) {
+  RowKernel kernel(op.getX(), op.getOut(), sum);
+  size_t weight = kernel.add(op.getWeight());
+  kernel.launch(builder, library, op.getLoc(), "rms_norm", [&](RowKernel &r) {
+    Value squares = r.sum([&](Value column) {
+      Value x = r.first(column);
+      return r.k->mulf(x, x);
+    });
+    Value factor = r.inverseRoot(squares, op.getEpsilon());
+    r.forColumns([&](Value column) {
+      Value y = r.k->mulf(r.load(column), factor);
+      if (weight)
+        y = r.k->mulf(y, r.k->load(r.args[weight], column));
+      r.store(y, column);
+    });
+  });
 }
 
 void ganq::launchLayerNorm(OpBuilder &builder, GpuKernelLibrary &library,
-                           LayerNormOp op) {
-  SmallVector<Value> inputs{op.getX(), op.getOut()};
-  bool hasWeight = static_cast<bool>(op.getWeight());
-  if (hasWeight)
-    inputs.push_back(op.getWeight());
-  if (op.getBias())
-    inputs.push_back(op.getBias());
-  int64_t columns = typeOf(op.getX()).getShape().back();
-  float epsilon = op.getEpsilon().convertToFloat();
-  bool hasBias = static_cast<bool>(op.getBias());
-  launchRows(
-      builder, library, op.getLoc(), "layer_norm", op.getX(), inputs,
-      [&](LaneBuilder &k, ValueRange args, function_ref<Values(Value)> at) {
-        Value sum = rowSum(k, columns, [&](Value column) {
-          return k.load(args[0], at(column));
-        });
-        Value mean = k.divf(sum, asFloat(k, columns));
-        Value squares = rowSum(k, columns, [&](Value column) {
-          Value x = k.subf(k.load(args[0], at(column)), mean);
-          return k.mulf(x, x);
-        });
-        Value factor = inverseRoot(k, squares, columns, epsilon);
-        k.forLanes(k.index(columns), [&](Value column) {
-          Value y = k.mulf(k.subf(k.load(args[0], at(column)), mean), factor);
-          if (hasWeight)
-            y = k.mulf(y, k.load(args[2], column));
-          if (hasBias)
-            y = k.addf(y, k.load(args.back(), column));
-          k.store(y, args[1], at(column));
-        });
-      });
+                           LayerNormOp op, linalg::GenericOp sum) {
+  RowKernel kernel(op.getX(), op.getOut(), sum);
+  size_t weight = kernel.add(op.getWeight()), bias = kernel.add(op.getBias());
+  kernel.launch(builder, library, op.getLoc(), "layer_norm", [&](RowKernel &r) {
+    Value mean = r.asMean(r.sum([&](Value column) { return r.first(column); }));
+    // A second pass over the row: the difference of mean(x^2) and mean(x)^2
+    // loses all digits where the mean is large.
+    Value squares = r.sum([&](Value column) {
+      Value x = r.k->subf(r.load(column), mean);
+      return r.k->mulf(x, x);
+    });
+    Value factor = r.inverseRoot(squares, op.getEpsilon());
+    r.forColumns([&](Value column) {
+      Value y = r.k->mulf(r.k->subf(r.load(column), mean), factor);
+      if (weight)
+        y = r.k->mulf(y, r.k->load(r.args[weight], column));
+      if (bias)
+        y = r.k->addf(y, r.k->load(r.args[bias], column));
+      r.store(y, column);
+    });
+  });
 }
 
 //===----------------------------------------------------------------------===//
@@ -149,33 +177,36 @@ void ganq::launchSwiglu(OpBuilder &builder, GpuKernelLibrary &library,
       });
 }
 
+/// One element of the rotated x: x is [B, H, S, D], cos and sin [S, R/2].
+static Value emitRope(LaneBuilder &k, RopeOp op, Value x, Value cos, Value sin,
+                      const Values &at) {
+  int64_t half = typeOf(cos).getShape().back();
+  bool interleaved = op.getInterleaved();
+  Value column = at[3];
+  Value rotated = k.less(column, k.index(2 * half));
+  // Columns behind the rotated ones look at the last pair, in vain.
+  Value place = k.min(column, k.index(2 * half - 1));
+  Value pair = interleaved ? k.div(place, 2) : k.rem(place, k.index(half));
+  Value isFirst = interleaved ? k.equal(k.rem(place, k.index(2)), k.index(0))
+                              : k.less(place, k.index(half));
+  Value distance = k.index(interleaved ? 1 : half);
+  Value other =
+      k.select(isFirst, k.add(place, distance), k.sub(place, distance));
+  Value cosine = k.load(cos, {at[2], pair}), sine = k.load(sin, {at[2], pair});
+  Value value = k.load(x, at);
+  Value partner = k.load(x, {at[0], at[1], at[2], other});
+  Value signedSine = k.select(isFirst, k.negf(sine), sine);
+  Value turned = k.addf(k.mulf(value, cosine), k.mulf(partner, signedSine));
+  return k.select(rotated, turned, value);
+}
+
 void ganq::launchRope(OpBuilder &builder, GpuKernelLibrary &library,
                       RopeOp op) {
-  int64_t half = typeOf(op.getCos()).getShape().back();
-  bool interleaved = op.getInterleaved();
   library.launchElements(
       builder, op.getLoc(), "rope", typeOf(op.getX()).getShape(),
       {op.getX(), op.getCos(), op.getSin(), op.getOut()},
       [&](LaneBuilder &k, ValueRange args, const Values &at) {
-        Value column = at[3];
-        Value rotated = k.less(column, k.index(2 * half));
-        // Columns behind the rotated ones look at the last pair, in vain.
-        Value place = k.min(column, k.index(2 * half - 1));
-        Value pair =
-            interleaved ? k.div(place, 2) : k.rem(place, k.index(half));
-        Value isFirst = interleaved
-                            ? k.equal(k.rem(place, k.index(2)), k.index(0))
-                            : k.less(place, k.index(half));
-        Value distance = k.index(interleaved ? 1 : half);
-        Value other =
-            k.select(isFirst, k.add(place, distance), k.sub(place, distance));
-        Value cos = k.load(args[1], {at[2], pair}),
-              sin = k.load(args[2], {at[2], pair});
-        Value x = k.load(args[0], at);
-        Value y = k.load(args[0], {at[0], at[1], at[2], other});
-        Value signedSin = k.select(isFirst, k.negf(sin), sin);
-        Value turned = k.addf(k.mulf(x, cos), k.mulf(y, signedSin));
-        k.store(k.select(rotated, turned, x), args[3], at);
+        k.store(emitRope(k, op, args[0], args[1], args[2], at), args[3], at);
       });
 }
 
@@ -205,6 +236,58 @@ void ganq::launchKvUpdate(OpBuilder &builder, GpuKernelLibrary &library,
       [&](LaneBuilder &k, ValueRange args, const Values &at) {
         Value row = k.add(loadPast(k, args[2]), at[2]);
         k.copy(args[0], at, args[1], {at[0], at[1], row, at[3]});
+      });
+}
+
+void ganq::launchNewTokens(OpBuilder &builder, GpuKernelLibrary &library,
+                           Location loc, NewTokens tokens, Value past) {
+  SmallVector<Value> inputs{past};
+  using Emit = std::function<void(LaneBuilder &, ValueRange, const Values &)>;
+  struct Piece {
+    ArrayRef<int64_t> shape;
+    Emit emit;
+  };
+  SmallVector<Piece> pieces;
+  auto add = [&](RopeOp rope, KvUpdateOp update) {
+    if (!rope && !update)
+      return;
+    size_t next = inputs.size();
+    Value from = rope ? rope.getX() : update.getValue();
+    inputs.append({from, update ? update.getCache() : rope.getOut()});
+    if (rope)
+      inputs.append({rope.getCos(), rope.getSin()});
+    auto emit = [=](LaneBuilder &k, ValueRange args, const Values &at) {
+      Values to(at);
+      if (update)
+        to[2] = k.add(loadPast(k, args[0]), at[2]);
+      if (!rope)
+        return k.copy(args[next], at, args[next + 1], to);
+      Value value =
+          emitRope(k, rope, args[next], args[next + 2], args[next + 3], at);
+      k.store(value, args[next + 1], to);
+    };
+    pieces.push_back({typeOf(from).getShape(), emit});
+  };
+  add(tokens.queryRope, {});
+  add(tokens.keyRope, tokens.keys);
+  add({}, tokens.values);
+  int64_t count = 0;
+  for (const Piece &piece : pieces)
+    count += ShapedType::getNumElements(piece.shape);
+  library.launchElements(
+      builder, loc, "new_tokens", count, inputs,
+      [&](LaneBuilder &k, ValueRange args, const Values &at) {
+        int64_t begin = 0;
+        for (const Piece &piece : pieces) {
+          int64_t end = begin + ShapedType::getNumElements(piece.shape);
+          Value inside = k.both(k.less(k.index(begin - 1), at[0]),
+                                k.less(at[0], k.index(end)));
+          k.when(inside, [&] {
+            Value linear = begin ? k.sub(at[0], k.index(begin)) : at[0];
+            piece.emit(k, args, k.delinearize(linear, piece.shape));
+          });
+          begin = end;
+        }
       });
 }
 

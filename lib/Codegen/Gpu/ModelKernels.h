@@ -8,16 +8,18 @@
 #define GANQ_LIB_CODEGEN_GPU_MODELKERNELS_H
 
 #include "LaneBuilder.h"
+#include "StepFusion.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 
 namespace ganq {
 
 /// Emits the launches for an op in buffer form at the builder's place. Shapes
 /// are static; `past` is the buffer with the number of tokens seen so far.
+/// Norms may compute the sum that they read, too.
 void launchRmsNorm(mlir::OpBuilder &builder, GpuKernelLibrary &library,
-                   RmsNormOp op);
+                   RmsNormOp op, mlir::linalg::GenericOp sum);
 void launchLayerNorm(mlir::OpBuilder &builder, GpuKernelLibrary &library,
-                     LayerNormOp op);
+                     LayerNormOp op, mlir::linalg::GenericOp sum);
 void launchSwiglu(mlir::OpBuilder &builder, GpuKernelLibrary &library,
                   SwigluOp op);
 void launchRope(mlir::OpBuilder &builder, GpuKernelLibrary &library, RopeOp op);
@@ -25,6 +27,8 @@ void launchPositionRows(mlir::OpBuilder &builder, GpuKernelLibrary &library,
                         PositionRowsOp op, mlir::Value past);
 void launchKvUpdate(mlir::OpBuilder &builder, GpuKernelLibrary &library,
                     KvUpdateOp op, mlir::Value past);
+void launchNewTokens(mlir::OpBuilder &builder, GpuKernelLibrary &library,
+                     mlir::Location loc, NewTokens tokens, mlir::Value past);
 void launchAttention(mlir::OpBuilder &builder, GpuKernelLibrary &library,
                      AttentionOp op, mlir::Value past);
 void launchMatmul(mlir::OpBuilder &builder, GpuKernelLibrary &library,

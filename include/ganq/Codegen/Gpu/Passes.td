@@ -45,6 +45,19 @@ def BuildGpuKernels : Pass<"ganq-build-gpu-kernels", "::mlir::ModuleOp"> {
                            "::mlir::scf::SCFDialect"];
 }
 
+def SeparateBuffers : Pass<"ganq-separate-buffers", "::mlir::func::FuncOp"> {
+  let summary = "A buffer of its own for each value of a step function";
+  let description = [{
+    Bufferization lets values share memory, which hides from later passes who
+    reads what. Here each op that overwrites a whole buffer gets a new one;
+    `ganq-plan-memory` lets them share again. A transpose that moves only
+    dimensions of size 1, as in steps of one token, becomes a view.
+  }];
+  let statistics = [Statistic<"numBuffers", "buffers", "Buffers added">,
+                    Statistic<"numFolded", "folded", "Transposes folded">];
+  let dependentDialects = ["::mlir::memref::MemRefDialect"];
+}
+
 def LowerToGpu : Pass<"ganq-lower-to-gpu", "::mlir::ModuleOp"> {
   let summary = "Step functions in buffer form to launches of GPU kernels";
   let description = [{
