@@ -49,15 +49,25 @@ protected:
   }
 
   Cubin assemble(const Case &test, llvm::StringRef chip) {
-    GpuTarget target = cantFail(GpuTarget::get(chip));
     mlir::MLIRContext context;
     bool bf16 = test.scheme.find("bf16") != std::string::npos;
     GpuKernelInfo info;
     auto module = buildKernelModule(
         context, makeSpec(context, test.scheme, bf16, test.spec), info);
+    // The 64-token tile of gemm keeps 64 sums, 16 words of x and the codes,
+    // scales and offsets of four rows: where all of that comes to 256 registers
+    // (2 bits of bf16 with one group per granule, on sm_100), ptxas stores a
+    // few words per step. Code of gemv must never do so.
+    return assemble(std::move(module), info, chip,
+                    test.spec.skeleton == GpuSkeleton::Gemm ? 32 : 0);
+  }
+
+  Cubin assemble(llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> module,
+                 const GpuKernelInfo &info, llvm::StringRef chip,
+                 int64_t spills) {
+    GpuTarget target = cantFail(GpuTarget::get(chip));
     if (!module) {
-      ADD_FAILURE() << test.scheme << ": "
-                    << llvm::toString(module.takeError());
+      ADD_FAILURE() << info.name << ": " << llvm::toString(module.takeError());
       return {};
     }
     EXPECT_LE(info.sharedBytes, target.sharedBytes) << info.name;
@@ -72,11 +82,6 @@ protected:
     EXPECT_EQ(cubin->kernels.size(), 1u);
     for (const GpuKernelResources &kernel : cubin->kernels) {
       EXPECT_EQ(kernel.name, info.name);
-      // The 64-token tile of gemm keeps 64 sums, 16 words of x and the codes,
-      // scales and offsets of four rows: where all of that comes to 256
-      // registers (2 bits of bf16 with one group per granule, on sm_100), ptxas
-      // stores a few words per step. Code of gemv must never do so.
-      int64_t spills = test.spec.skeleton == GpuSkeleton::Gemm ? 32 : 0;
       EXPECT_LE(kernel.spillBytes, spills) << info.name << " on " << chip.str();
       EXPECT_LE(kernel.stackBytes, spills) << info.name << " on " << chip.str();
       if (std::getenv("GANQ_PRINT_SASS"))
@@ -201,6 +206,15 @@ TEST_F(GpuSass, Assembles) {
   assemble(
       {"#ganq.uniform<bits = 8, activation = 8>", gemm(16, GpuStrategy::Btc)},
       "sm_90");
+  for (bool planes : {false, true}) {
+    mlir::MLIRContext context;
+    GpuQuantizeSpec spec;
+    spec.type = mlir::Float16Type::get(&context);
+    spec.planes = planes;
+    GpuKernelInfo info;
+    auto module = buildQuantizeModule(context, spec, info);
+    assemble(std::move(module), info, planes ? "sm_80" : "sm_120", 0);
+  }
 }
 
 /// All kernels, each for one chip, or for all with GANQ_GPU_ALL_CHIPS.

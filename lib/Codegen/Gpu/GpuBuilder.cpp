@@ -138,10 +138,11 @@ Value GpuBuilder::fless(Value x, Value y) {
   return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x, y);
 }
 Value GpuBuilder::fmin(Value x, Value y) {
-  return arith::MinNumFOp::create(b, loc, x, y);
+  // arith's forms become calls of libdevice.
+  return LLVM::MinNumOp::create(b, loc, x, y);
 }
 Value GpuBuilder::fmax(Value x, Value y) {
-  return arith::MaxNumFOp::create(b, loc, x, y);
+  return LLVM::MaxNumOp::create(b, loc, x, y);
 }
 Value GpuBuilder::roundEven(Value value) {
   // At 1.5 x 2^23 the spacing of floats is 1.
