@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on(mode, tmp_path, sorting_tokens):
     command = [HOME / "bin" / "ganq-compile", model, "-o", output, "--scheme=lut", *options]
     process = subprocess.Popen([*command, f"--calibration={sorting_tokens}"])
     work = tmp_path / "m.ganq.work"
-    while process.poll() is None and not (work / "weight4.safetensors").exists():
+    while process.poll() is None and not (work / "weight1.safetensors").exists():
         time.sleep(0.005)
     process.kill()
     process.wait()
