@@ -256,9 +256,12 @@ int nameMemory(uint64_t address, size_t bytes, const char *name,
 
 int memoryAllocate(uint64_t *address, size_t bytes) {
   return guarded([&] {
+    // A system that promises more memory than it has would end the process.
+    size_t available = 0, total = 0;
+    memoryInfo(&available, &total);
     size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     void *memory =
-        rounded < bytes ? nullptr : std::aligned_alloc(kAlignment, rounded);
+        bytes > total ? nullptr : std::aligned_alloc(kAlignment, rounded);
     if (!memory)
       return fail(GANQ_DRIVER_OUT_OF_MEMORY, "the host has no more memory");
     memset(memory, kPoison, rounded);
