@@ -12,9 +12,6 @@
 
 namespace ganq::runtime {
 
-/// Dynamic shared memory that every launch may have; more must be asked for.
-static constexpr uint32_t kDefaultShared = 48 * 1024;
-
 /// The chip of the file whose code runs on the device and uses most of it, or
 /// null. Code runs on its chip and on later ones of the same major version;
 /// with an `a` behind its name on its chip only (CUDA's rules for cubins).
@@ -99,8 +96,9 @@ Status DeviceModel::resolve(const Launch &launch) {
                                          opened->name() + "' has, but got " +
                                          std::to_string(launch.shared) +
                                          " (compile the model for this chip)");
+  // Static and dynamic shared memory beyond 48 KiB must be asked for.
   uint32_t &shared = sharedBytes[launch.kernel];
-  if (launch.shared > std::max(shared, kDefaultShared))
+  if (launch.shared > shared)
     if (Status status =
             opened->check(driver.function_set(
                               place->second, GANQ_FUNCTION_DYNAMIC_SHARED_BYTES,

@@ -6,6 +6,7 @@
 
 #include "DeviceTestModel.h"
 #include "FakeCudaDriver.h"
+#include "ganq/runtime.h"
 #include "ganq/runtime/session.h"
 
 using namespace ganq::runtime;
@@ -202,9 +203,17 @@ TEST_F(CudaTest, ExplainsWhatTheDeviceLacks) {
   expectError(Code::Unsupported,
               {"kernel 'state': expected at most 100000 bytes of shared "
                "memory, which 'Fake 9000' has, but got 100001"});
+  // The kernel has 4096 bytes of its own; what exceeds 48 KiB with them must be
+  // asked for, once and for the launch that needs most.
   manifest["entries"]["decode"]["launches"][1]["shared"] = 100000;
   pack(manifest);
-  EXPECT_TRUE(run().ok()) << "shared memory must be asked for";
+  expectError(Code::Failed, {"cannot give the kernel 'state' shared memory"});
+  for (int bytes : {48 * 1024 - 4095, 100000 - 4096}) {
+    manifest["entries"]["decode"]["launches"][1]["shared"] = bytes;
+    manifest["entries"]["prompt"]["launches"][1]["shared"] = 48 * 1024 - 4095;
+    pack(manifest);
+    EXPECT_TRUE(run().ok()) << bytes;
+  }
 
   manifest = deviceManifest("cuda");
   manifest["entries"]["prompt"]["launches"][0]["kernel"] = "gone";
@@ -286,6 +295,28 @@ TEST_F(CudaTest, EveryFailureIsReportedAndFreesAll) {
     }
     EXPECT_GT(calls, 0) << "is not called";
   }
+}
+
+TEST_F(CudaTest, RunsThroughTheCApi) {
+  ganq_model *model = nullptr;
+  ganq_session *session = nullptr;
+  ASSERT_EQ(ganq_model_open(path().c_str(), &model), GANQ_OK);
+  driver->devices = 0;
+  EXPECT_EQ(ganq_session_create(model, &session), GANQ_UNSUPPORTED);
+  EXPECT_NE(std::string(ganq_error_message()).find("CUDA_ERROR_NO_DEVICE"),
+            std::string::npos);
+  driver->devices = 1;
+  ASSERT_EQ(ganq_session_create(model, &session), GANQ_OK);
+  ganq_model_close(model); // the session keeps what it needs
+  std::vector<int64_t> tokens = {3, 1, 4, 1, 5};
+  ASSERT_EQ(ganq_session_feed(session, tokens.data(), 5), GANQ_OK);
+  const float *logits = nullptr;
+  int64_t vocabulary = 0, next = 0;
+  ASSERT_EQ(ganq_session_logits(session, &logits, &vocabulary), GANQ_OK);
+  EXPECT_NEAR(logits[7], expectedLogits(tokens)[7], 1e-6);
+  EXPECT_EQ(ganq_session_sample(session, 0, &next), GANQ_OK);
+  EXPECT_EQ(ganq_session_rewind(session, 2), GANQ_OK);
+  ganq_session_destroy(session);
 }
 
 TEST_F(CudaTest, FailuresLeaveTheSessionUsable) {

@@ -145,18 +145,19 @@ struct kernel {
   void (*run)(uint32_t block, void *const *args);
   int parameters;
   size_t sizes[6];
+  unsigned shared; /* static */
 };
 static const struct kernel kernels[] = {
-    {"embed", run_embed, 5, {8, 8, 8, 8, 4}},
-    {"state", run_state, 4, {8, 8, 4, 8}},
-    {"head", run_head, 5, {8, 8, 8, 8, 8}},
-    {"head_of_row", run_head_of_row, 6, {8, 8, 8, 8, 8, 8}},
+    {"embed", run_embed, 5, {8, 8, 8, 8, 4}, 0},
+    {"state", run_state, 4, {8, 8, 4, 8}, 4096},
+    {"head", run_head, 5, {8, 8, 8, 8, 8}, 0},
+    {"head_of_row", run_head_of_row, 6, {8, 8, 8, 8, 8, 8}, 0},
 };
 enum { Kernels = sizeof(kernels) / sizeof(kernels[0]) };
 
 struct function {
   const struct kernel *kernel;
-  unsigned shared;
+  unsigned shared; /* the most that is dynamic */
 };
 static struct function functions[Kernels];
 
@@ -166,7 +167,8 @@ int cuModuleLoadData(void **module, const void *image) {
     return InvalidImage;
   strncpy(fake_cuda.chip, (const char *)image + 6, sizeof(fake_cuda.chip) - 1);
   for (int i = 0; i < Kernels; ++i)
-    functions[i] = (struct function){&kernels[i], 48 * 1024};
+    functions[i] =
+        (struct function){&kernels[i], 48 * 1024 - kernels[i].shared};
   *module = malloc(1);
   ++fake_cuda.modules;
   return Success;
@@ -188,9 +190,10 @@ int cuModuleGetFunction(void **function, void *module, const char *name) {
 }
 int cuFuncSetAttribute(void *function, int attribute, int value) {
   ENTER_CONTEXT
-  if (attribute != 8 || value > fake_cuda.shared_bytes)
+  struct function *f = function;
+  if (attribute != 8 || value + (int)f->kernel->shared > fake_cuda.shared_bytes)
     return InvalidValue;
-  ((struct function *)function)->shared = (unsigned)value;
+  f->shared = (unsigned)value;
   return Success;
 }
 int cuFuncGetParamInfo(void *function, size_t index, size_t *offset,

@@ -6,6 +6,7 @@
 
 #include "DeviceTestModel.h"
 #include "ganq/runtime/session.h"
+#include <thread>
 
 using namespace ganq::runtime;
 using namespace ganq::runtime::test;
@@ -227,6 +228,30 @@ TEST_F(EmulatedProgram, ReportsCachesThatDoNotFit) {
   expectPart(status.message(),
              "m.ganq: cannot allocate 9007199254740992 bytes for cache 'cache' "
              "on 'emulator'");
+}
+
+TEST_F(EmulatedProgram, SessionsOfSeveralThreads) {
+  std::string code = deviceCode("emulator");
+  packModel(folder / "m.ganq", deviceManifest("emulator"), &code);
+  auto model = Model::open(folder / "m.ganq");
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  auto work = [&](int64_t start) {
+    for (int round = 0; round < 10; ++round) {
+      auto fed = Session::create(*model);
+      ASSERT_TRUE(fed.ok()) << fed.status().message();
+      std::vector<int64_t> tokens;
+      for (int64_t i = 0; i < 8; ++i)
+        tokens.push_back((start + i * 3) % 16);
+      ASSERT_TRUE((*fed)->feed(tokens.data(), 6).ok());
+      ASSERT_TRUE((*fed)->feed(tokens.data() + 6, 2).ok());
+      std::vector<float> expected = expectedLogits(tokens);
+      for (size_t v = 0; v < expected.size(); ++v)
+        EXPECT_NEAR((*fed)->logits()[v], expected[v], 1e-6) << v;
+    }
+  };
+  std::thread other(work, 3);
+  work(8);
+  other.join();
 }
 
 TEST_F(EmulatedProgram, TakesOrderFromTheEnvironment) {
