@@ -274,7 +274,7 @@ struct Compiled {
 /// Compiles a module after the buffer phase, and writes it.
 class ArtifactWriter {
 public:
-  ArtifactWriter(ModuleOp module, const ArtifactInfo &info,
+  ArtifactWriter(ModuleOp module, ArtifactInfo &info,
                  const PhaseOptions &options, ParameterStore &store,
                  ComponentSource components)
       : module(module), info(info), options(options), store(store),
@@ -300,13 +300,11 @@ private:
   llvm::Error stream(const Compiled &compiled, StringRef key, Sink sink);
   /// The same for what the model or its quantized weights hold.
   llvm::Error streamStored(StringRef key, Sink sink);
-  /// The weights with the tensors that the file holds for them, and the bits
-  /// that these take.
-  llvm::Expected<json::Array> describeStored(const Compiled &compiled,
-                                             double &bitsPerWeight);
+  /// Gives weights that are made of others the tensors that the file holds.
+  llvm::Error describeStored(const Compiled &compiled);
 
   ModuleOp module;
-  const ArtifactInfo &info;
+  ArtifactInfo &info;
   const PhaseOptions &options;
   ParameterStore &store;
   ComponentSource components;
@@ -455,9 +453,7 @@ llvm::Error ArtifactWriter::stream(const Compiled &compiled, StringRef key,
   return packed ? sink(*packed) : packed.takeError();
 }
 
-llvm::Expected<json::Array>
-ArtifactWriter::describeStored(const Compiled &compiled,
-                               double &bitsPerWeight) {
+llvm::Error ArtifactWriter::describeStored(const Compiled &compiled) {
   // Weights of kernels for devices are stored as these want them.
   llvm::StringMap<std::vector<std::string>> packed;
   llvm::StringSet<> present;
@@ -466,11 +462,10 @@ ArtifactWriter::describeStored(const Compiled &compiled,
     if (compiled.program.packed.contains(key))
       packed[StringRef(key).rsplit('.').first].push_back(key);
   }
-  json::Array weights = describeKernels(module, info.weights);
   if (packed.empty())
-    return weights;
+    return llvm::Error::success();
   double bits = 0, elements = 0;
-  for (json::Value &value : weights) {
+  for (json::Value &value : info.weights) {
     json::Object &weight = *value.getAsObject();
     auto found = packed.find(*weight.getString("name"));
     if (found == packed.end())
@@ -492,16 +487,14 @@ ArtifactWriter::describeStored(const Compiled &compiled,
     const json::Array &shape = *weight.getArray("shape");
     elements += *shape[0].getAsNumber() * *shape[1].getAsNumber();
   }
-  bitsPerWeight = bits / elements;
-  return weights;
+  info.bitsPerWeight = bits / elements;
+  return llvm::Error::success();
 }
 
 llvm::Expected<int64_t> ArtifactWriter::write(Compiled compiled,
                                               const std::string &path) {
-  double bitsPerWeight = info.bitsPerWeight;
-  auto weights = describeStored(compiled, bitsPerWeight);
-  if (!weights)
-    return weights.takeError();
+  if (llvm::Error error = describeStored(compiled))
+    return std::move(error);
   json::Object manifest{
       {"abi", static_cast<int64_t>(GANQ_MODULE_ABI_VERSION)},
       {"generator", std::string("ganq ") + ganq_version()},
@@ -509,8 +502,8 @@ llvm::Expected<int64_t> ArtifactWriter::write(Compiled compiled,
       {"code", "__code__"},
       {"parameters", json::Array(compiled.parameters)},
       {"entries", std::move(compiled.entries)},
-      {"weights", std::move(*weights)},
-      {"bits_per_weight", bitsPerWeight},
+      {"weights", describeKernels(module, info.weights)},
+      {"bits_per_weight", info.bitsPerWeight},
       {"source",
        json::Object{{"file", info.sourceFile}, {"sha256", info.sourceSha256}}}};
   if (info.state)
@@ -571,11 +564,12 @@ llvm::Expected<int64_t> ArtifactWriter::write(Compiled compiled,
   return total;
 }
 
-llvm::Expected<int64_t>
-ganq::writeArtifact(ModuleOp module, const ArtifactInfo &info,
-                    const PhaseOptions &options, ParameterStore &store,
-                    ComponentSource components, const std::string &path,
-                    const DeviceOptions *device) {
+llvm::Expected<int64_t> ganq::writeArtifact(ModuleOp module, ArtifactInfo &info,
+                                            const PhaseOptions &options,
+                                            ParameterStore &store,
+                                            ComponentSource components,
+                                            const std::string &path,
+                                            const DeviceOptions *device) {
   ArtifactWriter writer(module, info, options, store, components);
   if (device)
     eraseMain(module);

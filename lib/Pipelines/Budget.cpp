@@ -9,6 +9,7 @@
 #include "Errors.h"
 #include "TrialModel.h"
 #include "WorkFolder.h"
+#include "ganq/Codegen/Gpu/GpuProducts.h"
 #include "ganq/Schemes/SchemeSolver.h"
 #include "ganq/Schemes/SchemeText.h"
 #include "llvm/ADT/STLExtras.h"
@@ -130,7 +131,8 @@ static constexpr StringLiteral kCandidates =
     "pot<bits = 6, group = 32, grid = half, mantissa = 3>;"
     "nf<bits = 4, group = 64>";
 
-/// The candidates: those named, or those of the scheme, or the usual ones.
+/// The candidates: those named, or those of the scheme, or the usual ones. Of
+/// these, devices leave out what they have no kernels for.
 static llvm::Expected<std::vector<SchemeAttrInterface>>
 readCandidates(const CompileOptions &options, MLIRContext *context) {
   std::vector<SchemeAttrInterface> result;
@@ -156,6 +158,14 @@ readCandidates(const CompileOptions &options, MLIRContext *context) {
                        llvm::join(solver.getSolvers(), ", ") +
                        "); leave --solver out, or name --candidates that "
                        "have it");
+    if (options.target != "cpu")
+      if (llvm::Error error =
+              checkGpuWeight(*scheme, /*n=*/32, /*k=*/128, std::nullopt, {})) {
+        if (!options.candidates.empty())
+          return makeError("--candidates: " + llvm::toString(std::move(error)));
+        llvm::consumeError(std::move(error));
+        return llvm::Error::success();
+      }
     if (llvm::is_contained(result, *scheme))
       return makeError("expected the candidates of --budget to differ, but " +
                        getSchemeText(*scheme) + " is there twice");

@@ -686,7 +686,6 @@ llvm::Expected<json::Object> Compiler::compile() {
   if (auto buffer = llvm::MemoryBuffer::getFile(options.model, false, false))
     info->sourceSha256 = runtime::sha256(std::string_view(
         (*buffer)->getBufferStart(), (*buffer)->getBufferSize()));
-  double bitsPerWeight = info->bitsPerWeight;
   auto component = [&](StringRef key,
                        llvm::function_ref<llvm::Error(ArrayRef<char>)> sink) {
     return quantizer->readComponent(key, sink);
@@ -696,6 +695,17 @@ llvm::Expected<json::Object> Compiler::compile() {
   if (!bytes)
     return bytes.takeError();
   written.push_back(options.output);
+  // Devices store other tensors than schemes do.
+  llvm::StringMap<int64_t> weightBytes;
+  for (const json::Value &weight : info->weights)
+    weightBytes[*weight.getAsObject()->getString("name")] =
+        *weight.getAsObject()->getInteger("bytes");
+  for (json::Value &value : report) {
+    json::Object &weight = *value.getAsObject();
+    if (auto found = weightBytes.find(*weight.getString("name"));
+        found != weightBytes.end())
+      weight["bytes"] = found->second;
+  }
   lap("code");
   json::Array rows;
   if (quantizer && !options.reports.empty()) {
@@ -718,7 +728,7 @@ llvm::Expected<json::Object> Compiler::compile() {
   json::Object summary{{"model", options.model},
                        {"output", options.output},
                        {"bytes", *bytes},
-                       {"bits_per_weight", bitsPerWeight},
+                       {"bits_per_weight", info->bitsPerWeight},
                        {"weights", std::move(report)},
                        {"seconds", std::move(seconds)}};
   if (budget)

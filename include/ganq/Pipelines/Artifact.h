@@ -42,12 +42,14 @@ llvm::Expected<ArtifactInfo> describeModule(mlir::ModuleOp module);
 /// Compiles a module after the materialize phase and writes it with its
 /// parameters to `path` (under a temporary name first): to native code, or the
 /// step functions to a program for `device`. The module is lowered in place.
-/// Returns the number of bytes written.
-llvm::Expected<int64_t>
-writeArtifact(mlir::ModuleOp module, const ArtifactInfo &info,
-              const PhaseOptions &options, ParameterStore &store,
-              ComponentSource components, const std::string &path,
-              const DeviceOptions *device = nullptr);
+/// `info` gets the sizes of weights that devices store otherwise. Returns the
+/// number of bytes written.
+llvm::Expected<int64_t> writeArtifact(mlir::ModuleOp module, ArtifactInfo &info,
+                                      const PhaseOptions &options,
+                                      ParameterStore &store,
+                                      ComponentSource components,
+                                      const std::string &path,
+                                      const DeviceOptions *device = nullptr);
 
 /// Runs the passes of one phase.
 llvm::Error runPhase(mlir::ModuleOp module, Phase phase,
