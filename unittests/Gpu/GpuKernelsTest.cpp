@@ -133,6 +133,30 @@ TEST(GpuEpilogue, FloatResults) {
   check(codes, GpuStrategy::Btc, {9, 40, 96}, kNone);
 }
 
+/// Several weights in one launch, of several numbers of rows.
+TEST(GpuProducts, ShareALaunch) {
+  mlir::MLIRContext context;
+  auto check = [&](const std::string &scheme, GpuStrategy strategy,
+                   GpuShape shape, int64_t products) {
+    GpuMatmulSpec spec = kernelFor(shape.m, strategy);
+    spec.bias = true;
+    spec.products = products;
+    GpuKernelUnderTest kernel(context, scheme, spec, /*floatResult=*/true);
+    EXPECT_EQ(kernel.check(shape, 4), "") << scheme;
+  };
+  check("#ganq.lut<bits = 4>", GpuStrategy::F16, {1, 100, 96}, 3);
+  check("#ganq.uniform<bits = 4, group = 32>", GpuStrategy::F16, {9, 40, 96},
+        2);
+  const char *codes = "#ganq.uniform<bits = 2, activation = 4>";
+  check(codes, GpuStrategy::Dp4a, {2, 40, 96}, 4);
+  check(codes, GpuStrategy::Btc, {9, 40, 96}, 3);
+
+  GpuMatmulSpec spec;
+  spec.products = 5;
+  GpuKernelUnderTest none(context, "#ganq.lut<bits = 4>", spec);
+  EXPECT_EQ(none.getError(), "expected 1 to 4 products of one x, but got 5");
+}
+
 //===----------------------------------------------------------------------===//
 // Everything
 //===----------------------------------------------------------------------===//

@@ -274,76 +274,42 @@ static Input makeInput(Generator &draw) {
   return x;
 }
 
-std::string GpuKernelUnderTest::check(GpuShape shape, uint64_t seed) {
-  if (!emulated)
-    return error;
-  Generator draw(spec, shape, seed);
-  Weight w = draw.makeWeight();
-  Input x = makeInput(draw);
-  mlir::FloatType type = spec.getOutType();
+namespace {
+
+/// One of the products of x.
+struct Product {
+  Product(const GpuMatmulSpec &spec, GpuShape shape, uint64_t seed)
+      : shape(shape), draw(spec, shape, seed), type(spec.getOutType()),
+        w(draw.makeWeight()), bias(type, shape.n),
+        residual(type, shape.m * shape.n), out(type, shape.m * shape.n) {
+    for (int64_t n = 0; n < shape.n; ++n)
+      bias.set(static_cast<size_t>(n), drawAddend());
+    for (int64_t i = 0; i < shape.m * shape.n; ++i)
+      residual.set(static_cast<size_t>(i), drawAddend());
+  }
+
+  /// Where a result differs, or nothing.
+  std::string compare(const GpuMatmulSpec &spec, const Input &x);
+
+  GpuShape shape;
+  Generator draw;
+  mlir::FloatType type;
+  Weight w;
+  /// Nothing may be read of what was in `out` before, nor be left out.
+  Stored bias, residual, out;
+
+private:
   // Results of f32 show that neither these nor they pass through 16 bits.
-  auto drawAddend = [&] {
+  double drawAddend() {
     return type.isF32()
                ? static_cast<double>(draw.draw(-(1 << 16), 1 << 16)) / 32
                : static_cast<double>(draw.draw(-64, 64));
-  };
-  Stored bias(type, shape.n), residual(type, shape.m * shape.n);
-  for (int64_t n = 0; n < shape.n; ++n)
-    bias.set(static_cast<size_t>(n), drawAddend());
-  for (int64_t i = 0; i < shape.m * shape.n; ++i)
-    residual.set(static_cast<size_t>(i), drawAddend());
-  // Nothing may be read of what was there before, nor be left out.
-  Stored out(type, shape.m * shape.n);
-
-  std::vector<const void *> buffers;
-  std::vector<void *> args;
-  auto add = [&](const void *data, size_t bytes, const char *name,
-                 bool readOnly = true) {
-    emulated->addBuffer(data, static_cast<int64_t>(bytes), name, readOnly);
-    buffers.push_back(data);
-  };
-  auto addVector = [&](auto &values, const char *name) {
-    if (!values.empty())
-      add(values.data(), values.size() * sizeof(values[0]), name);
-  };
-  add(out.getBytes().data(), out.getBytes().size(), "out", false);
-  addVector(x.floats, "x");
-  addVector(x.codes, "x");
-  addVector(w.codes, "codes");
-  addVector(w.table, "table");
-  addVector(w.scale, "scale");
-  addVector(w.zero, "zero");
-  if (spec.strategy != GpuStrategy::F16) {
-    addVector(w.sum, "weight_sum");
-    addVector(x.scale, "x_scale");
-    addVector(x.zero, "x_zero");
-    addVector(x.sum, "x_sum");
   }
-  if (spec.bias)
-    addVector(bias.getBytes(), "bias");
-  if (spec.residual)
-    addVector(residual.getBytes(), "residual");
-  for (const void *&buffer : buffers)
-    args.push_back(&buffer);
-  auto m = static_cast<int32_t>(shape.m), n = static_cast<int32_t>(shape.n),
-       k = static_cast<int32_t>(shape.k);
-  args.insert(args.end(), {&m, &n, &k});
-  // Small products in several orders of lanes, which finds races.
-  EmulatorOptions options;
-  if (shape.m * shape.n * shape.k < 1 << 20)
-    options.order = LaneOrder::All;
-  emulated->setRunOptions(options);
-  Dim3 grid, block;
-  grid.x = llvm::divideCeil(shape.n, info.rows);
-  grid.y = llvm::divideCeil(shape.m, info.tokens);
-  block.x = info.threads;
-  llvm::Error failed =
-      emulated->launch(info.name, grid, block, info.sharedBytes, args);
-  for (const void *buffer : buffers)
-    emulated->removeBuffer(buffer);
-  if (failed)
-    return llvm::toString(std::move(failed));
+};
 
+} // namespace
+
+std::string Product::compare(const GpuMatmulSpec &spec, const Input &x) {
   for (int64_t i = 0; i < shape.m; ++i)
     for (int64_t j = 0; j < shape.n; ++j) {
       double sum = 0;
@@ -369,9 +335,95 @@ std::string GpuKernelUnderTest::check(GpuShape shape, uint64_t seed) {
       double slack = std::fabs(sum) * (type.isF32() ? 0x1p-16 : 0x1p-7) + 1e-3;
       if (exact ? got == wanted.get(0) : std::fabs(got - sum) <= slack)
         continue;
-      return info.name + ": out[" + std::to_string(i) + ", " +
-             std::to_string(j) + "] is " + std::to_string(got) +
-             ", but expected " + std::to_string(sum);
+      return "out[" + std::to_string(i) + ", " + std::to_string(j) + "] is " +
+             std::to_string(got) + ", but expected " + std::to_string(sum);
     }
+  return "";
+}
+
+std::string GpuKernelUnderTest::check(GpuShape shape, uint64_t seed) {
+  if (!emulated)
+    return error;
+  // Further products have fewer rows, then more.
+  std::vector<std::unique_ptr<Product>> products;
+  for (int64_t i = 0; i < spec.products; ++i) {
+    GpuShape own = shape;
+    own.n = shape.n * (i + 1) / 2 + i;
+    if (i == 0)
+      own.n = shape.n;
+    products.push_back(std::make_unique<Product>(spec, own, seed + 1000 * i));
+  }
+  Input x = makeInput(products.front()->draw);
+
+  std::vector<const void *> buffers;
+  std::vector<void *> args;
+  auto add = [&](const void *data, size_t bytes, const char *name,
+                 bool readOnly = true) {
+    emulated->addBuffer(data, static_cast<int64_t>(bytes), name, readOnly);
+    buffers.push_back(data);
+  };
+  auto addVector = [&](auto &values, const char *name) {
+    if (!values.empty())
+      add(values.data(), values.size() * sizeof(values[0]), name);
+  };
+  bool integer = spec.strategy != GpuStrategy::F16;
+  int64_t blocks = 0;
+  for (auto &product : products) {
+    bool first = product == products.front();
+    add(product->out.getBytes().data(), product->out.getBytes().size(), "out",
+        false);
+    if (first) {
+      addVector(x.floats, "x");
+      addVector(x.codes, "x");
+    }
+    addVector(product->w.codes, "codes");
+    addVector(product->w.table, "table");
+    addVector(product->w.scale, "scale");
+    addVector(product->w.zero, "zero");
+    if (integer)
+      addVector(product->w.sum, "weight_sum");
+    if (integer && first) {
+      addVector(x.scale, "x_scale");
+      addVector(x.zero, "x_zero");
+      addVector(x.sum, "x_sum");
+    }
+    if (spec.bias)
+      addVector(product->bias.getBytes(), "bias");
+    if (spec.residual)
+      addVector(product->residual.getBytes(), "residual");
+    blocks += llvm::divideCeil(product->shape.n, info.rows);
+  }
+  for (const void *&buffer : buffers)
+    args.push_back(&buffer);
+  std::vector<int32_t> sizes{static_cast<int32_t>(shape.m),
+                             static_cast<int32_t>(shape.n),
+                             static_cast<int32_t>(shape.k)};
+  for (auto &product : products)
+    if (product != products.front())
+      sizes.push_back(static_cast<int32_t>(product->shape.n));
+  for (int32_t &size : sizes)
+    args.push_back(&size);
+  // Small products in several orders of lanes, which finds races.
+  EmulatorOptions options;
+  if (shape.m * shape.n * shape.k < 1 << 20)
+    options.order = LaneOrder::All;
+  emulated->setRunOptions(options);
+  Dim3 grid, block;
+  grid.x = blocks;
+  grid.y = llvm::divideCeil(shape.m, info.tokens);
+  block.x = info.threads;
+  llvm::Error failed =
+      emulated->launch(info.name, grid, block, info.sharedBytes, args);
+  for (const void *buffer : buffers)
+    emulated->removeBuffer(buffer);
+  if (failed)
+    return llvm::toString(std::move(failed));
+
+  for (auto &product : products) {
+    std::string difference = product->compare(spec, x);
+    if (!difference.empty())
+      return info.name + ", N = " + std::to_string(product->shape.n) + ": " +
+             difference;
+  }
   return "";
 }

@@ -103,6 +103,7 @@ private:
     if (spec.strategy != GpuStrategy::F16)
       spec.activationBits = parsed.getActivationBits();
     spec.tokens = tokens;
+    spec.products = products;
     spec.bias = bias;
     spec.residual = residual;
     auto chosen = llvm::StringSwitch<std::optional<GpuActivation>>(activation)

@@ -94,7 +94,7 @@ public:
     Value warp = k.shr(thread, 5);
     warpRow = k.rem(warp, tile.warpRows);
     warpGranule = k.div(warp, tile.warpRows);
-    firstRow = k.mul(k.block(gpu::Dimension::x), tile.getRows());
+    firstRow = k.mul(operands.rowBlock, tile.getRows());
     firstToken = k.mul(k.block(gpu::Dimension::y), tile.tokens);
     aligned = k.equal(k.bitAnd(operands.k, 7), k.i(0));
     g = k.shr(lane, 2);

@@ -68,7 +68,7 @@ public:
     thread = k.thread();
     lane = k.bitAnd(thread, kLanes - 1);
     warp = k.shr(thread, 5);
-    firstRow = k.shl(k.block(gpu::Dimension::x), 5);
+    firstRow = k.shl(operands.rowBlock, 5);
     row = k.add(firstRow, lane);
     firstToken = k.mul(k.block(gpu::Dimension::y), spec.tokens);
     staged = k.at(context.shared, tableBytes(layout));

@@ -166,6 +166,9 @@ static Error checkSpec(const GpuMatmulSpec &spec) {
                              " kernel to be one of " + name + ", but got " +
                              std::to_string(spec.tokens));
   };
+  if (spec.products < 1 || spec.products > 4)
+    return createStringError("expected 1 to 4 products of one x, but got " +
+                             std::to_string(spec.products));
   if (spec.strategy == GpuStrategy::Int4)
     return createStringError("expected a strategy with kernels (f16, int8, "
                              "dp4a, btc), but got `int4`; use `int8` or `btc`");
@@ -201,6 +204,8 @@ static std::string getKernelName(const GpuMatmulSpec &spec) {
     os << (spec.activation == GpuActivation::Relu ? "_relu" : "_silu");
   if (spec.residual)
     os << "_residual";
+  if (spec.products > 1)
+    os << "_x" << spec.products;
   return name;
 }
 
@@ -266,29 +271,55 @@ Expected<GpuKernelInfo> ganq::buildGpuMatmul(gpu::GPUModuleOp module,
   GpuBuilder k(builder, loc);
 
   GpuOperands operands;
-  SmallVector<std::pair<Value *, StringRef>> pointers = {
-      {&operands.out, "out"}, {&operands.x, "x"}, {&operands.codes, "codes"}};
+  // Those of x are the same for all products.
+  SmallVector<Value *> pointers = {&operands.out, &operands.x, &operands.codes};
   bool integer = spec.strategy != GpuStrategy::F16;
-  auto addIf = [&](bool wanted, Value &value, StringRef name) {
+  auto addIf = [&](bool wanted, std::initializer_list<Value *> values) {
     if (wanted)
-      pointers.push_back({&value, name});
+      pointers.append(values);
   };
-  addIf(decoding->table, operands.table, "table");
-  addIf(decoding->scale, operands.scale, "scale");
-  addIf(decoding->zero, operands.zero, "zero");
-  addIf(integer, operands.weightSum, "weight_sum");
-  addIf(integer, operands.xScale, "x_scale");
-  addIf(integer, operands.xZero, "x_zero");
-  addIf(integer, operands.xSum, "x_sum");
-  addIf(spec.bias, operands.bias, "bias");
-  addIf(spec.residual, operands.residual, "residual");
-  auto function = createGpuKernel(k, module, info, pointers.size(), 3);
+  addIf(decoding->table, {&operands.table});
+  addIf(decoding->scale, {&operands.scale});
+  addIf(decoding->zero, {&operands.zero});
+  addIf(integer, {&operands.weightSum, &operands.xScale, &operands.xZero,
+                  &operands.xSum});
+  addIf(spec.bias, {&operands.bias});
+  addIf(spec.residual, {&operands.residual});
+  SmallVector<Value *> own;
+  for (Value *pointer : pointers)
+    if (pointer != &operands.x && pointer != &operands.xScale &&
+        pointer != &operands.xZero && pointer != &operands.xSum)
+      own.push_back(pointer);
+  size_t further = spec.products - 1;
+  size_t count = pointers.size() + further * own.size();
+  auto function = createGpuKernel(k, module, info, count, 3 + further);
   for (auto [n, pointer] : llvm::enumerate(pointers))
-    *pointer.first = function.getArgument(n);
-  size_t count = pointers.size();
+    *pointer = function.getArgument(n);
   operands.m = function.getArgument(count);
   operands.n = function.getArgument(count + 1);
   operands.k = function.getArgument(count + 2);
+  operands.rowBlock = k.block(gpu::Dimension::x);
+  // Blocks of the products before this one.
+  Value first = k.i(0), end;
+  auto addBlocks = [&](Value begin, Value n) {
+    return k.add(begin, k.div(k.add(n, info.rows - 1), info.rows));
+  };
+  if (further)
+    end = addBlocks(first, operands.n);
+  for (size_t product = 0; product < further; ++product) {
+    Value n = function.getArgument(count + 3 + product);
+    Value earlier = k.less(operands.rowBlock, end);
+    for (auto [i, pointer] : llvm::enumerate(own))
+      *pointer = k.select(
+          earlier, *pointer,
+          function.getArgument(pointers.size() + product * own.size() + i));
+    operands.n = k.select(earlier, operands.n, n);
+    first = k.select(earlier, first, end);
+    if (product + 1 < further)
+      end = addBlocks(end, n);
+  }
+  if (further)
+    operands.rowBlock = k.sub(operands.rowBlock, first);
 
   constexpr int64_t kTile = GpuLayout::kRowTile;
   operands.paddedRows = k.bitAnd(k.add(operands.n, kTile - 1), -kTile);

@@ -150,10 +150,18 @@ private:
       return success();
     }
     if (auto matmul = dyn_cast<PackedMatmulOp>(op)) {
-      if (failed(check(op)) || failed(lower(matmul)))
+      if (failed(check(op)))
         return failure();
-      forget(matmul.getOut());
-      matmul.erase();
+      group.push_back(matmul);
+      if (findCompanion(matmul))
+        return success();
+      if (failed(lower(group)))
+        return failure();
+      for (PackedMatmulOp product : group) {
+        forget(product.getOut());
+        product.erase();
+      }
+      group.clear();
       return success();
     }
     // What is written later is another x.
@@ -174,6 +182,20 @@ private:
         inputs.clear();
     }
     return success();
+  }
+
+  /// The product that comes next, if one launch can compute both.
+  bool findCompanion(PackedMatmulOp op) {
+    constexpr size_t kMost = 4;
+    Operation *next = op->getNextNode();
+    while (next && (isa<memref::AllocOp>(next) || isMemoryEffectFree(next)))
+      next = next->getNextNode();
+    auto other = dyn_cast_or_null<PackedMatmulOp>(next);
+    return other && group.size() < kMost && other.getX() == op.getX() &&
+           other.getK() == op.getK() && other.getScheme() == op.getScheme() &&
+           !other.getBias() == !op.getBias() && succeeded(check(other)) &&
+           typeOf(other.getOut()).getElementType() ==
+               typeOf(op.getOut()).getElementType();
   }
 
   /// Drops what was made of the buffer that `value` is part of.
@@ -202,60 +224,84 @@ private:
     return success();
   }
 
-  LogicalResult lower(PackedMatmulOp op) {
-    SchemeAttrInterface scheme = op.getScheme();
-    SmallVector<StringRef> keys;
-    for (Value component : op.getComponents()) {
-      auto parameter = component.getDefiningOp<ParameterOp>();
-      if (!parameter)
-        return op.emitOpError("expected a weight that is stored, but got a "
-                              "computed one");
-      keys.push_back(parameter.getKey());
-    }
-    StringRef weight = keys.front().rsplit('.').first;
-    auto fail = [&](Error error) {
-      return op.emitOpError() << "weight '" << weight
-                              << "': " << llvm::toString(std::move(error));
-    };
-    Expected<GpuStrategy> strategy = chooseGpuStrategy(scheme, asked, chips);
-    if (!strategy)
-      return fail(strategy.takeError());
-    int64_t m = rowsOf(op.getOut()), n = op.getN(), k = op.getK();
-    GpuMatmulSpec spec = getGpuMatmulSpec(scheme, *strategy, m);
-    Type outElement = typeOf(op.getOut()).getElementType();
-    spec.outType = outElement == spec.type ? spec.type : b.getF32Type();
-    spec.bias = static_cast<bool>(op.getBias());
-    if (Error error = checkGpuSizes(spec, m, n, k))
-      return fail(std::move(error));
-    auto operands = getGpuOperands(spec, n, k, keys);
-    if (!operands)
-      return fail(operands.takeError());
-    Expected<GpuKernelInfo> kernel = buildGpuMatmul(kernels, spec);
-    if (!kernel)
-      return fail(kernel.takeError());
-
+  /// Products of one x by weights of one scheme and K: one launch.
+  LogicalResult lower(ArrayRef<PackedMatmulOp> products) {
+    PackedMatmulOp first = products.front();
+    SchemeAttrInterface scheme = first.getScheme();
+    Type outElement = typeOf(first.getOut()).getElementType();
+    int64_t m = rowsOf(first.getOut()), k = first.getK();
     Operands x;
-    if (spec.strategy == GpuStrategy::F16)
-      x = {getFloats(op.getX(), spec.type)};
-    else if (failed(getCodes(op, spec, x)))
-      return failure();
-    Value out = op.getOut();
-    if (outElement != spec.getOutType())
-      out = memref::AllocOp::create(
-          b, loc, MemRefType::get(typeOf(out).getShape(), spec.getOutType()));
-    SmallVector<Value> pointers{getPointer(out), getPointer(x[0])};
-    for (GpuPackedAttr operand : *operands)
-      pointers.push_back(getPointer(getParameter(weight, operand)));
-    for (Value value : ArrayRef(x).drop_front())
-      pointers.push_back(getPointer(value));
-    if (Value bias = op.getBias())
-      pointers.push_back(getPointer(convert(bias, spec.getOutType())));
-    launch(*kernel, llvm::divideCeil(n, kernel->rows),
-           llvm::divideCeil(m, kernel->tokens), pointers, {m, n, k});
-    if (out != op.getOut())
-      emitConversion(out, op.getOut());
-    op.emitRemark() << "weight '" << weight << "', rows of x: " << m << ": "
-                    << kernel->name << ", strategy " << getName(spec.strategy);
+    std::optional<GpuKernelInfo> kernel;
+    SmallVector<Value> pointers;
+    SmallVector<int64_t> sizes{m, 0, k};
+    SmallVector<std::pair<Value, Value>> conversions;
+    int64_t blocks = 0;
+    for (PackedMatmulOp op : products) {
+      SmallVector<StringRef> keys;
+      for (Value component : op.getComponents()) {
+        auto parameter = component.getDefiningOp<ParameterOp>();
+        if (!parameter)
+          return op.emitOpError("expected a weight that is stored, but got a "
+                                "computed one");
+        keys.push_back(parameter.getKey());
+      }
+      StringRef weight = keys.front().rsplit('.').first;
+      auto fail = [&](Error error) {
+        return op.emitOpError() << "weight '" << weight
+                                << "': " << llvm::toString(std::move(error));
+      };
+      Expected<GpuStrategy> strategy = chooseGpuStrategy(scheme, asked, chips);
+      if (!strategy)
+        return fail(strategy.takeError());
+      int64_t n = op.getN();
+      GpuMatmulSpec spec = getGpuMatmulSpec(scheme, *strategy, m);
+      spec.outType = outElement == spec.type ? spec.type : b.getF32Type();
+      spec.bias = static_cast<bool>(op.getBias());
+      spec.products = static_cast<int64_t>(products.size());
+      if (Error error = checkGpuSizes(spec, m, n, k))
+        return fail(std::move(error));
+      auto operands = getGpuOperands(spec, n, k, keys);
+      if (!operands)
+        return fail(operands.takeError());
+      if (!kernel) {
+        Expected<GpuKernelInfo> built = buildGpuMatmul(kernels, spec);
+        if (!built)
+          return fail(built.takeError());
+        kernel = *built;
+        if (spec.strategy == GpuStrategy::F16)
+          x = {getFloats(op.getX(), spec.type)};
+        else if (failed(getCodes(op, spec, x)))
+          return failure();
+      }
+      Value out = op.getOut();
+      if (outElement != spec.getOutType()) {
+        out = memref::AllocOp::create(
+            b, loc, MemRefType::get(typeOf(out).getShape(), spec.getOutType()));
+        conversions.push_back({out, op.getOut()});
+      }
+      pointers.push_back(getPointer(out));
+      if (op == first)
+        pointers.push_back(getPointer(x[0]));
+      for (GpuPackedAttr operand : *operands)
+        pointers.push_back(getPointer(getParameter(weight, operand)));
+      if (op == first)
+        for (Value value : ArrayRef(x).drop_front())
+          pointers.push_back(getPointer(value));
+      if (Value bias = op.getBias())
+        pointers.push_back(getPointer(convert(bias, spec.getOutType())));
+      if (op == first)
+        sizes[1] = n;
+      else
+        sizes.push_back(n);
+      blocks += llvm::divideCeil(n, kernel->rows);
+      op.emitRemark() << "weight '" << weight << "', rows of x: " << m << ": "
+                      << kernel->name << ", strategy "
+                      << getName(spec.strategy);
+    }
+    launch(*kernel, blocks, llvm::divideCeil(m, kernel->tokens), pointers,
+           sizes);
+    for (auto [from, to] : conversions)
+      emitConversion(from, to);
     return success();
   }
 
@@ -439,6 +485,8 @@ private:
   /// Who wrote a record last.
   llvm::DenseMap<Value, QuantizeRowsOp> records;
   SmallVector<QuantizeRowsOp> rounded;
+  /// Products that wait for the last one of their launch.
+  SmallVector<PackedMatmulOp> group;
 };
 
 struct LowerGpuProductsPass

@@ -23,6 +23,8 @@ struct GpuOperands {
       bias, residual, m, n, k;
   /// N rounded up to whole row tiles, and granules of a row.
   mlir::Value paddedRows, granules;
+  /// Number of the block among those of its product.
+  mlir::Value rowBlock;
 };
 
 /// The words of one slot, and what was computed from them before.

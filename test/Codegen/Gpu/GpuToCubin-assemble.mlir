@@ -1,6 +1,7 @@
 // REQUIRES: ptxas
 // RUN: ganq-opt %s --ganq-gpu-to-nvvm --ganq-gpu-to-cubin | FileCheck %s
-// RUN: ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4>' --ganq-gpu-to-nvvm \
+// RUN: ganq-opt %s --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4>' \
+// RUN:   --ganq-build-gpu-kernels='scheme=#ganq.lut<bits=4> products=3 bias out-type=f32' --ganq-gpu-to-nvvm \
 // RUN:   --ganq-gpu-to-cubin='chips=sm_80,sm_120' | FileCheck %s --check-prefix=LUT
 
 // One object for each chip, with what ptxas says of the kernel.
@@ -16,6 +17,8 @@
 // LUT: gpu.binary @ganq_kernels
 // LUT-SAME: chip = "sm_80"
 // LUT-SAME: properties = {gemv_lut4_f16_m1 = {
+// LUT-SAME: spill_bytes = 0
+// LUT-SAME: gemv_lut4_f16_m1_f32_bias_x3 = {
 // LUT-SAME: spill_bytes = 0
 // LUT-SAME: chip = "sm_120"
 // LUT-SAME: spill_bytes = 0

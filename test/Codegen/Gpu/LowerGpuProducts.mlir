@@ -115,3 +115,33 @@ func.func @smooth(%x: memref<2x64xf32>, %scale: memref<64xf16>, %shift: memref<6
   ganq.packed_matmul %r weight(%c, %s, %z, %m : memref<1024xi8>, memref<32x1xf16>, memref<32x1xi8>, memref<32x1xi32>) out(%y : memref<2x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.uniform<bits = 4, activation = 8>, strategy = #ganq.strategy<int8>} : memref<2x128xi8>
   return
 }
+
+// -----
+
+// Products of one x by weights of one scheme and K share a launch, with the
+// blocks of all; what another scheme or a bias sets apart does not.
+// REMARK: remark: weight 'q', rows of x: 1: gemv_lut4_f16_m1_f32_x3, strategy f16
+// CHECK-LABEL: func.func @shared(
+// CHECK-SAME:    %[[X:.*]]: memref<1x64xf32>, %[[BIAS:.*]]: memref<32xf32>, %[[A:.*]]: memref<1x100xf32>, %[[B:.*]]: memref<1x32xf32>, %[[C:.*]]: memref<1x32xf32>,
+func.func @shared(%x: memref<1x64xf32>, %bias: memref<32xf32>, %a: memref<1x100xf32>, %b: memref<1x32xf32>, %c: memref<1x32xf32>, %d: memref<1x32xf32>) {
+  %qc = ganq.parameter "q.codes" : memref<3200xi8>
+  %qt = ganq.parameter "q.table" : memref<100x1x16xf16>
+  %kc = ganq.parameter "k.codes" : memref<1024xi8>
+  %kt = ganq.parameter "k.table" : memref<32x1x16xf16>
+  // CHECK: linalg.generic {{.*}} ins(%[[X]] : memref<1x64xf32>) outs(%[[HALF:.*]] : memref<1x64xf16>)
+  // CHECK: memref.extract_aligned_pointer_as_index %[[A]]
+  // CHECK: memref.extract_aligned_pointer_as_index %[[HALF]]
+  // CHECK: ganq.parameter "q.gpu_codes"
+  // CHECK: ganq.parameter "q.gpu_table"
+  // CHECK: memref.extract_aligned_pointer_as_index %[[B]]
+  // CHECK-NOT: memref.extract_aligned_pointer_as_index %[[HALF]]
+  // CHECK: ganq.parameter "k.gpu_codes"
+  // CHECK: memref.extract_aligned_pointer_as_index %[[C]]
+  // CHECK: gpu.launch_func @ganq_kernels::@gemv_lut4_f16_m1_f32_x3 blocks in (%c6{{.*}}, %c1{{.*}}, %c1{{.*}}) {{.*}} args({{.*}}, %c1_i32{{.*}} : i32, %c100_i32{{.*}} : i32, %c64_i32{{.*}} : i32, %c32_i32{{.*}} : i32, %c32_i32{{.*}} : i32)
+  ganq.packed_matmul %x weight(%qc, %qt : memref<3200xi8>, memref<100x1x16xf16>) out(%a : memref<1x100xf32>) {k = 64 : i64, n = 100 : i64, scheme = #ganq.lut<bits = 4>} : memref<1x64xf32>
+  ganq.packed_matmul %x weight(%kc, %kt : memref<1024xi8>, memref<32x1x16xf16>) out(%b : memref<1x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.lut<bits = 4>} : memref<1x64xf32>
+  ganq.packed_matmul %x weight(%kc, %kt : memref<1024xi8>, memref<32x1x16xf16>) out(%c : memref<1x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.lut<bits = 4>} : memref<1x64xf32>
+  // CHECK: gpu.launch_func @ganq_kernels::@gemv_lut4_f16_m1_f32_bias blocks in (%c1
+  ganq.packed_matmul %x weight(%kc, %kt : memref<1024xi8>, memref<32x1x16xf16>) bias(%bias : memref<32xf32>) out(%d : memref<1x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.lut<bits = 4>} : memref<1x64xf32>
+  return
+}

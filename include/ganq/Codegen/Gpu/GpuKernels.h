@@ -42,6 +42,10 @@ enum class GpuActivation { None, Relu, Silu };
 ///   residual   [M, N]            outType, added after the activation
 ///   M, N, K                      i32
 ///
+/// With more than one of `products`, x is multiplied by several weights of one
+/// K: behind these pointers come out, codes, table, scale, zero, weight_sum,
+/// bias and residual of each further product, and behind K its N.
+///
 /// Np is N rounded up to 32; values of rows beyond N must be finite. The codes
 /// of x are bytes [M, K rounded up to 128] (int8, dp4a) or bit planes
 /// [activationBits][M, K rounded up to 256] with the first column in the lowest
@@ -63,6 +67,8 @@ struct GpuMatmulSpec {
   int64_t tokens = 1;
   bool bias = false, residual = false;
   GpuActivation activation = GpuActivation::None;
+  /// Weights that one launch multiplies by x, 1 to 4.
+  int64_t products = 1;
 
   mlir::FloatType getOutType() const { return outType ? outType : type; }
 };
@@ -85,8 +91,8 @@ struct GpuQuantizeSpec {
   bool planes = false;  ///< For btc; else for int8 and dp4a.
 };
 
-/// How to launch a kernel: a grid of ceil(N / rows) x ceil(M / tokens) blocks;
-/// without rows, of ceil(M / tokens).
+/// How to launch a kernel: a grid of ceil(N / rows), the sum of these over all
+/// products, x ceil(M / tokens) blocks; without rows, of ceil(M / tokens).
 struct GpuKernelInfo {
   std::string name;
   int64_t threads = 0;

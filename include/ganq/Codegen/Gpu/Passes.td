@@ -33,6 +33,8 @@ def BuildGpuKernels : Pass<"ganq-build-gpu-kernels", "::mlir::ModuleOp"> {
     Option<"chip", "chip", "std::string", "\"\"",
            "Chip that must not emulate the strategy">,
     Option<"tokens", "tokens", "int64_t", "1", "Rows of x per block">,
+    Option<"products", "products", "int64_t", "1",
+           "Weights that one launch multiplies by x, 1 to 4">,
     Option<"bias", "bias", "bool", "false", "Add a bias">,
     Option<"residual", "residual", "bool", "false", "Add a residual">,
     Option<"activation", "activation", "std::string", "\"none\"",
@@ -112,7 +114,9 @@ def LowerGpuProducts : Pass<"ganq-lower-gpu-products", "::mlir::ModuleOp"> {
     with `#ganq.gpu_packed` to say how they are made. x becomes floats of 16
     bits by a `linalg.generic` before the first of the products that read it;
     `ganq.quantize_rows` becomes a launch that makes codes, bytes or planes as
-    the products want them. A remark for each product names its kernel.
+    the products want them. Products of one x that come one after the other,
+    by weights of one scheme, share a launch. A remark for each product names
+    its kernel.
 
     Buffers must have static shapes. What no kernel supports, or one of `chips`
     would emulate, is an error that names the weight.
