@@ -4,14 +4,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-//   kernel-build CPU FOLDER NAME:MxNxK:SCHEME...
+//   kernel-build CPU FOLDER NAME:MxNxK:SCHEME[:TILE]...
 //
-// compiles, for each triple, the product of M rows of x with an [N, K] weight
-// of a scheme (`lut<bits = 4>`) and writes FOLDER/kernels.so and
-// FOLDER/kernels.json, which kernel-run loads. No weight is written: the
-// description says of what kind each stored tensor is. A product of integers
-// has two entries: NAME's own reads the records of `ganq.quantize_rows`, the
-// other one makes them first.
+// compiles, for each of them, the product of M rows of x with an [N, K] weight
+// of a scheme (`lut<bits = 4>`), with a tile (`registers rows=4`; `?` lists
+// those there are) in place of the one that the cost model chooses, and writes
+// FOLDER/kernels.so and FOLDER/kernels.json, which kernel-run loads. No weight
+// is written: the description says of what kind each stored tensor is. A
+// product of integers has two entries: NAME's own reads the records of
+// `ganq.quantize_rows`, the other one makes them first.
 //
 //===----------------------------------------------------------------------===//
 
@@ -40,7 +41,7 @@ static int fail(const Twine &message) {
 
 namespace {
 struct Kernel {
-  std::string name, schemeText;
+  std::string name, schemeText, tile;
   int64_t m = 0, n = 0, k = 0;
   SchemeAttrInterface scheme;
 };
@@ -50,7 +51,8 @@ static std::optional<Kernel> parseKernel(StringRef text,
                                          mlir::MLIRContext &context) {
   Kernel kernel;
   auto [name, rest] = text.split(':');
-  auto [sizes, scheme] = rest.split(':');
+  auto [sizes, what] = rest.split(':');
+  auto [scheme, tile] = what.split(':');
   SmallVector<StringRef> parts;
   sizes.split(parts, 'x');
   if (name.empty() || parts.size() != 3 ||
@@ -58,11 +60,12 @@ static std::optional<Kernel> parseKernel(StringRef text,
       parts[1].getAsInteger(10, kernel.n) ||
       parts[2].getAsInteger(10, kernel.k) || kernel.m < 1 || kernel.n < 1 ||
       kernel.k < 1) {
-    fail("expected NAME:MxNxK:SCHEME, but got `" + text + "`");
+    fail("expected NAME:MxNxK:SCHEME[:TILE], but got `" + text + "`");
     return std::nullopt;
   }
   kernel.name = name.str();
   kernel.schemeText = scheme.str();
+  kernel.tile = tile.str();
   kernel.scheme = dyn_cast_or_null<SchemeAttrInterface>(
       mlir::parseAttribute(("#ganq." + scheme).str(), &context));
   auto emitError = [&] {
@@ -120,9 +123,10 @@ static json::Object emitKernel(const Kernel &kernel, size_t index,
   int64_t group = kernel.scheme.getSumGroup();
   std::string product = formatv(
       "  ganq.packed_matmul %x weight({0} : {1}) out(%y : memref<{2}x{3}xf32>) "
-      "{{scheme = #ganq.{4}, n = {3}, k = {5}{6}} : ",
+      "{{scheme = #ganq.{4}, n = {3}, k = {5}{6}{7}} : ",
       names, types, kernel.m, kernel.n, kernel.schemeText, kernel.k,
-      activation ? ", strategy = #ganq.strategy<int8>" : "");
+      activation ? ", strategy = #ganq.strategy<int8>" : "",
+      kernel.tile.empty() ? "" : ", ganq.tile = \"" + kernel.tile + "\"");
   std::string floats = formatv("memref<{0}x{1}xf32>", kernel.m, kernel.k);
   std::string result = formatv("memref<{0}x{1}xf32>", kernel.m, kernel.n);
   json::Object description{
@@ -161,7 +165,7 @@ static Error write(const Twine &path, StringRef bytes) {
 
 int main(int argc, char **argv) {
   if (argc < 4)
-    return fail("expected CPU FOLDER NAME:MxNxK:SCHEME..., but got " +
+    return fail("expected CPU FOLDER NAME:MxNxK:SCHEME[:TILE]..., but got " +
                 Twine(argc - 1) + " arguments");
   std::string cpu = argv[1], folder = argv[2];
   Expected<CpuTarget> target = CpuTarget::get(cpu);
@@ -207,6 +211,17 @@ int main(int argc, char **argv) {
         withArena.push_back(function.getName().str());
     }
   });
+  // What the cost model chose and expects.
+  for (auto chosen : (*module)
+                         ->getAttrOfType<mlir::ArrayAttr>("ganq.kernels")
+                         .getAsRange<mlir::DictionaryAttr>()) {
+    auto entry = chosen.getAs<mlir::StringAttr>("entry").getValue();
+    json::Object &kernel =
+        *kernels[std::stoul(entry.drop_front(3).str())].getAsObject();
+    kernel["tile"] = chosen.getAs<mlir::StringAttr>("tile").getValue();
+    kernel["predicted_nanoseconds"] =
+        chosen.getAs<mlir::IntegerAttr>("nanoseconds").getInt();
+  }
   TargetOptions options;
   options.cpu = cpu;
   Expected<std::vector<char>> code = compileToSharedObject(*module, options);

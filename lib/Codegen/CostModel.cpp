@@ -6,6 +6,7 @@
 
 #include "ganq/Codegen/CostModel.h"
 #include "ganq/Support/CodeLayout.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -23,20 +24,20 @@ using namespace ganq;
 // Measured on one core of a Xeon (Emerald Rapids), docs/Kernels.md: beside
 // loads and stores, kernels of floats and integers retire 6 to 7 G instructions
 // per second in two ports of 512 bits and 9 to 11 G in three of 256 bits; a
-// core's share of memory delivers 12 GB/s.
+// tenth less where weights pass through the first cache on their way.
 static constexpr double kWideInstructionsPerSecond = 6.5e9;
 static constexpr double kInstructionsPerSecond = 10e9;
+static constexpr double kDecodingFactor = 0.9;
+// Rows of tile registers: a product takes 6 ns, which is 21 cycles, and loading
+// 16 rows 3 ns from the first two caches if they lie next to each other, but 11
+// if they lie apart.
+static constexpr double kTileRowsMultipliedPerSecond = 2.7e9;
+static constexpr double kTileRowsMovedPerSecond = 5.7e9;
+static constexpr double kTileRowsGatheredPerSecond = 1.4e9;
+// Of memory a core's share delivers 12 GB per second to a loop that computes,
+// and 18 to one that does not.
 static constexpr double kBytesPerSecond = 12e9;
-
-bool ganq::decodesFirst(int64_t rows, bool avx512) {
-  // Decoding to the cache transposes, which takes longer than decoding anew for
-  // every four rows (one with AVX2) of so few; measured.
-  return rows < 0 || rows >= (avx512 ? 24 : 4);
-}
-
-bool ganq::decodesIntegersFirst(int64_t rows, bool avx512) {
-  return rows < 0 || rows >= (avx512 ? 16 : 2);
-}
+static constexpr double kIdleBytesPerSecond = 18e9;
 
 int64_t ganq::getCountedColumns(SchemeAttrInterface scheme) {
   return CodeLayout(scheme.getCodeBits(), 1, 1).getGroupGranularity();
@@ -52,14 +53,23 @@ Strategy ganq::chooseStrategy(SchemeAttrInterface scheme) {
 
 namespace {
 
-/// Instructions, and those of them that only read or write memory.
+/// Instructions, and those of them that only read or write memory (`moves`) or
+/// are of tile registers; the rows that these multiply, and that they read or
+/// write next to each other and apart.
 struct Count {
-  double all = 0, moves = 0;
+  double all = 0, moves = 0, tileProducts = 0, tileMoves = 0, tileGathers = 0;
 
   Count &operator+=(const Count &other) {
     all += other.all;
     moves += other.moves;
+    tileProducts += other.tileProducts;
+    tileMoves += other.tileMoves;
+    tileGathers += other.tileGathers;
     return *this;
+  }
+  Count operator*(double times) const {
+    return {times * all, times * moves, times * tileProducts, times * tileMoves,
+            times * tileGathers};
   }
 };
 
@@ -81,24 +91,29 @@ private:
     if (auto loop = dyn_cast<scf::ForOp>(op)) {
       Count body = count(loop.getRegion());
       // The number and the jump.
-      return {trips(loop) * (body.all + 2), trips(loop) * body.moves};
+      body.all += 2;
+      return body * trips(loop);
     }
     if (auto branch = dyn_cast<scf::IfOp>(op)) {
       Count longer = count(branch.getThenRegion()),
             other = count(branch.getElseRegion());
       if (other.all > longer.all)
         std::swap(longer, other);
-      longer += {1, 0};
+      longer.all += 1;
       return longer;
     }
     Count total;
     for (Region &region : op.getRegions())
       total += count(region);
+    if (auto call = dyn_cast<LLVM::CallIntrinsicOp>(op))
+      if (std::optional<Count> tiles = countTiles(call))
+        return *tiles;
     double own = countOne(op);
     bool moves = isa<vector::LoadOp, vector::MaskedLoadOp, vector::StoreOp,
                      vector::MaskedStoreOp, vector::BroadcastOp, memref::LoadOp,
                      memref::StoreOp, memref::PrefetchOp>(op);
-    total += {own, moves ? own : 0};
+    total.all += own;
+    total.moves += moves ? own : 0;
     return total;
   }
 
@@ -110,6 +125,12 @@ private:
     auto lower = getConstantIntValue(loop.getLowerBound()),
          upper = getConstantIntValue(loop.getUpperBound()),
          step = getConstantIntValue(loop.getStep());
+    // As many from some number on.
+    auto sum = loop.getUpperBound().getDefiningOp<arith::AddIOp>();
+    if (!lower && sum && sum.getLhs() == loop.getLowerBound()) {
+      lower = 0;
+      upper = getConstantIntValue(sum.getRhs());
+    }
     if (!lower || !upper || !step || *step <= 0)
       return 1;
     return std::max(0.0, std::ceil(static_cast<double>(*upper - *lower) /
@@ -131,18 +152,25 @@ private:
     return static_cast<double>(llvm::divideCeil(most, registerBits));
   }
 
-  /// Instructions that take as long as one on tile registers, which has 16 rows
-  /// of 64 bytes: a product takes a cycle for each row, loads and stores half
-  /// and one.
-  static std::optional<double> countTiles(StringRef intrinsic) {
+  /// Of an instruction on tile registers, which have 16 rows of 64 bytes: as
+  /// many instructions as it takes cycles, at best.
+  static std::optional<Count> countTiles(LLVM::CallIntrinsicOp call) {
+    constexpr double kRows = 16;
+    constexpr int64_t kRowBytes = 64;
+    StringRef intrinsic = call.getIntrin();
     if (!intrinsic.consume_front("llvm.x86.t"))
       return std::nullopt;
-    return llvm::StringSwitch<std::optional<double>>(intrinsic)
-        .StartsWith("dp", 16)
-        .StartsWith("ilestore", 16)
-        .StartsWith("ileload", 8)
-        .StartsWith("ilezero", 1)
-        .Default(std::nullopt);
+    if (intrinsic.starts_with("dp"))
+      return Count{kRows, kRows, kRows, 0, 0};
+    if (intrinsic.starts_with("ilestore"))
+      return Count{kRows, kRows, 0, kRows, 0};
+    if (intrinsic.starts_with("ilezero"))
+      return Count{1, 0, 0, 0, 0};
+    if (!intrinsic.starts_with("ileload"))
+      return std::nullopt;
+    bool isDense = getConstantIntValue(call.getArgs().back()) == kRowBytes;
+    return isDense ? Count{kRows / 2, kRows / 2, 0, kRows, 0}
+                   : Count{kRows / 2, kRows / 2, 0, 0, kRows};
   }
 
   /// Whether a shuffle only takes vectors apart or together at the borders of
@@ -201,9 +229,6 @@ private:
     if (op.hasTrait<OpTrait::ConstantLike>() ||
         op.hasTrait<OpTrait::IsTerminator>())
       return 0;
-    if (auto call = dyn_cast<LLVM::CallIntrinsicOp>(op))
-      if (std::optional<double> tiles = countTiles(call.getIntrin()))
-        return *tiles;
     return llvm::TypeSwitch<Operation *, double>(&op)
         .Case<vector::LoadOp, vector::MaskedLoadOp>([&](Operation *load) {
           return uses(load->getResult(0)) <= 1 ? 0 : registers(*load);
@@ -249,26 +274,39 @@ private:
 } // namespace
 
 KernelCost ganq::countKernel(func::FuncOp kernel, int64_t items, int64_t bytes,
-                             const CpuTarget &target) {
+                             const CpuTarget &target, KernelTile::Kind kind) {
   KernelCost cost;
   Count count = Counter(kernel, items, target).count(kernel.getBody());
   cost.instructions = static_cast<int64_t>(count.all);
-  cost.computing =
-      (count.all - count.moves) /
-      (target.avx512 ? kWideInstructionsPerSecond : kInstructionsPerSecond);
   cost.bytes = bytes;
+  cost.overlaps =
+      kind == KernelTile::Kind::registers || kind == KernelTile::Kind::planes;
+  double speed =
+      target.avx512 ? kWideInstructionsPerSecond : kInstructionsPerSecond;
+  cost.computing = (count.all - count.moves) /
+                       (cost.overlaps ? speed : kDecodingFactor * speed) +
+                   count.tileProducts / kTileRowsMultipliedPerSecond +
+                   count.tileMoves / kTileRowsMovedPerSecond +
+                   count.tileGathers / kTileRowsGatheredPerSecond;
+  cost.reading = static_cast<double>(bytes) /
+                 (cost.overlaps ? kBytesPerSecond : kIdleBytesPerSecond);
   return cost;
 }
 
-double KernelCost::getSeconds() const {
-  return std::max(computing, static_cast<double>(bytes) / kBytesPerSecond);
-}
-
-bool KernelCost::isBoundByMemory() const {
-  return static_cast<double>(bytes) / kBytesPerSecond >= computing;
+int64_t ganq::getWeightBytes(Operation *product) {
+  ValueRange weights = product->getOperands().slice(1, 1);
+  if (auto packed = dyn_cast<PackedMatmulOp>(product))
+    weights = packed.getComponents();
+  int64_t bytes = 0;
+  for (Value weight : weights)
+    if (auto type = cast<MemRefType>(weight.getType()); type.hasStaticShape())
+      bytes += type.getNumElements() *
+               llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+  return bytes;
 }
 
 DictionaryAttr ganq::describeProduct(Operation *product, StringRef kernel,
+                                     const KernelTile &tile,
                                      const KernelCost &cost) {
   Builder builder(product->getContext());
   std::string key;
@@ -294,7 +332,7 @@ DictionaryAttr ganq::describeProduct(Operation *product, StringRef kernel,
   auto function = product->getParentOfType<func::FuncOp>();
   return builder.getDictionaryAttr(
       {text("weight", key), text("entry", function.getSymName()),
-       text("kernel", kernel), number("rows", rows),
+       text("kernel", kernel), text("tile", tile.str()), number("rows", rows),
        number("instructions", cost.instructions), number("bytes", cost.bytes),
        number("nanoseconds", static_cast<int64_t>(cost.getSeconds() * 1e9))});
 }

@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Blocks of W are decoded to bytes in the first cache and serve getServedRows()
+// Blocks of W are decoded to bytes in the first cache and serve chosen.served
 // rows of x. A vector of the decoded block has four columns of 16 rows of W, so
 // that its products with four codes of x, which an instruction broadcasts, are
 // one vector of 16 sums. Those are in the order that transposing four tiles
@@ -22,30 +22,28 @@ using Values = KernelBuilder::Values;
 int64_t IntegerMatmul::getDecodedColumns() const {
   int64_t unit = std::max(step, p.group);
   int64_t all = llvm::alignTo(p.columns, unit);
-  return std::min(all, std::max<int64_t>(1, kDecodedColumns / unit) * unit);
+  return std::min(all, std::max<int64_t>(1, chosen.columns / unit) * unit);
 }
 
 int64_t IntegerMatmul::getDecodedRows() const {
-  // As many sums as registers hold beside weights and, without VNNI, products.
-  if (k.avx512)
-    return b.target.vnni ? 16 : 8;
-  return b.target.vnni ? 6 : 2;
+  // What tile registers leave is multiplied by vectors.
+  return hasTiles() ? kLanes : chosen.rows;
 }
 
 void IntegerMatmul::makeScratch() {
   if (p.group)
     groups = k.scratch({record.getGroups(), 3, kLanes});
   if (!decodes) {
-    sums = k.scratch({getRowBlock(), kTiles, kLanes}, k.builder.getI32Type());
+    sums = k.scratch({chosen.rows, kTiles, kLanes}, k.builder.getI32Type());
     return;
   }
   sums = k.scratch(
-      {p.m < 0 ? getServedRows() : std::min(getServedRows(), p.m), 1, kLanes},
+      {p.m < 0 ? chosen.served : std::min(chosen.served, p.m), 1, kLanes},
       getSumType());
   decoded = k.scratch({getDecodedColumns() / kQuarter, kLanes},
                       k.builder.getI32Type());
   if (hasTiles() && p.group)
-    tileSums = k.scratch({getTiledRows(), kLanes}, k.builder.getI32Type());
+    tileSums = k.scratch({chosen.rows, kLanes}, k.builder.getI32Type());
 }
 
 void IntegerMatmul::emitDecoded() {
@@ -62,7 +60,7 @@ void IntegerMatmul::emitDecoded() {
             // shapes the whole kernel shares.
             bool tiled = hasTiles() && columnCount % kTiledColumns == 0;
             forRowBlocks(
-                count, known, tiled ? getTiledRows() : getDecodedRows(),
+                count, known, tiled ? chosen.rows : getDecodedRows(),
                 [&](Value row, int64_t number) {
                   if (tiled && number >= kLeastTiledRows)
                     multiplyTiles(first, row, number, index, part, columnCount);
@@ -83,14 +81,14 @@ void IntegerMatmul::emitDecoded() {
     });
   };
   Value rows = k.dim(in.out, 0);
-  if (p.m >= 0 && p.m <= getServedRows())
+  if (p.m >= 0 && p.m <= chosen.served)
     return emitRowsFrom(k.index(0), p.m, rows);
-  Value full = k.mul(k.div(rows, getServedRows()), getServedRows());
-  k.loop(k.index(0), full, getServedRows(), [&](Value first) {
-    emitRowsFrom(first, getServedRows(), k.index(getServedRows()));
+  Value full = k.mul(k.div(rows, chosen.served), chosen.served);
+  k.loop(k.index(0), full, chosen.served, [&](Value first) {
+    emitRowsFrom(first, chosen.served, k.index(chosen.served));
   });
-  if (p.m >= 0 && p.m % getServedRows())
-    emitRowsFrom(full, p.m % getServedRows(), k.index(p.m % getServedRows()));
+  if (p.m >= 0 && p.m % chosen.served)
+    emitRowsFrom(full, p.m % chosen.served, k.index(p.m % chosen.served));
   else if (p.m < 0)
     k.when(k.less(full, rows),
            [&] { emitRowsFrom(full, -1, k.sub(rows, full)); });

@@ -37,11 +37,14 @@ class IntegerMatmul {
 
 public:
   IntegerMatmul(KernelBuilder &k, const CpuTarget &target,
-                const IntegerProblem &problem, const IntegerOperands &operands)
+                const IntegerProblem &problem, const IntegerOperands &operands,
+                const KernelTile &chosen)
       : k(k),
         b(k, target, problem.tableRows ? 8 : problem.bits, problem.activation),
-        p(problem), in(operands), layout(p.bits, p.n, p.columns),
+        p(problem), in(operands), chosen(chosen),
+        layout(p.bits, p.n, p.columns),
         record(p.activation, p.columns, p.group, p.planes ? p.bits : 0) {
+    decodes = chosen.kind == KernelTile::Kind::panels || hasTiles();
     step = layout.getGroupGranularity();
     // Long steps have the additions of more chains in flight.
     while (!p.planes && step < kLeastStep &&
@@ -107,8 +110,6 @@ private:
 
   // Few rows of x, and planes.
 
-  /// Rows of x whose sums stay in registers.
-  int64_t getRowBlock() const;
   int64_t getPlaneSums() const { return p.bits + p.activation - 1; }
 
   void emitRows(Value row, int64_t count);
@@ -167,17 +168,9 @@ private:
 
   /// Columns that are decoded at a time: whole groups and steps.
   int64_t getDecodedColumns() const;
-  /// Rows of x that a decoded block serves; more where products cost less.
-  int64_t getServedRows() const { return hasTiles() && !p.group ? 256 : 64; }
-  /// Whether tile registers pay: small groups spend more on closing them.
-  bool hasTiles() const {
-    return b.target.amx && (p.group == 0 || p.group >= kTiledColumns);
-  }
+  bool hasTiles() const { return chosen.kind == KernelTile::Kind::tiles; }
   /// Rows of x that are multiplied at a time.
   int64_t getDecodedRows() const;
-
-  /// The same in tile registers, at most; more share what a group costs.
-  int64_t getTiledRows() const { return p.group ? 64 : 32; }
 
   void makeScratch();
 
@@ -192,7 +185,7 @@ private:
   void multiply(Value first, Value place, int64_t count, Value index,
                 Value part, int64_t size);
 
-  /// The same for up to getTiledRows() rows in tile registers.
+  /// The same for up to chosen.rows rows in tile registers.
   void multiplyTiles(Value first, Value place, int64_t count, Value index,
                      Value part, int64_t size);
 
@@ -211,8 +204,6 @@ private:
   static constexpr int64_t kAhead = 6144;
   /// Columns that one product of tile registers takes.
   static constexpr int64_t kTiledColumns = 64;
-  /// Columns of 16 rows whose bytes leave room in the first cache.
-  static constexpr int64_t kDecodedColumns = 1024;
   /// Rows of x that tile registers are used for.
   static constexpr int64_t kLeastTiledRows = 4;
   /// Columns of a vector of the decoded block, and vectors of a chunk.
@@ -224,12 +215,13 @@ private:
   IntegerBuilder b;
   const IntegerProblem &p;
   const IntegerOperands &in;
+  const KernelTile chosen;
   CodeLayout layout;
   ActivationLayout record;
   int64_t step;   ///< Columns that are emitted at once.
   Value sums;     ///< [rows, tiles or 1, 16]
   Value decoded;  ///< [columns / 4, 16]
-  Value tileSums; ///< [getTiledRows(), 16]: those of a group.
+  Value tileSums; ///< [chosen.rows, 16]: those of a group.
   Value groups;   ///< [groups, scale zero sum, 16]
   Value block, column, storeMask, padMask;
   Value bias, scale, zero, sum; ///< For 16 rows of W.
@@ -237,7 +229,7 @@ private:
   Tile tile;
   int64_t rowCount = 0, copies = 1;
   bool inPlace = false;
-  bool decodes = false; ///< There are many rows of x.
+  bool decodes; ///< To memory, for many rows of x.
   /// Number of the sum whose value is to be shifted left by the key.
   std::map<int64_t, int64_t> places;
 };

@@ -36,14 +36,13 @@ using namespace ganq;
 using Values = KernelBuilder::Values;
 
 void IntegerMatmul::emit(Value lo, Value hi) {
-  decodes = !p.planes && decodesIntegersFirst(p.m, k.avx512);
   makeScratch();
   k.loop(lo, hi, 1, [&](Value index) {
     beginBlock(index);
     if (decodes)
       emitDecoded();
     else
-      forRowBlocks(k.dim(in.out, 0), p.m, getRowBlock(),
+      forRowBlocks(k.dim(in.out, 0), p.m, chosen.rows,
                    [&](Value row, int64_t count) { emitRows(row, count); });
   });
 }
@@ -239,14 +238,6 @@ Value IntegerMatmul::closeGroup(const Group &group, Value index, Value row,
 //===----------------------------------------------------------------------===//
 // Few rows of x, and planes
 //===----------------------------------------------------------------------===//
-
-int64_t IntegerMatmul::getRowBlock() const {
-  if (!k.avx512)
-    return 1;
-  if (p.planes)
-    return std::clamp<int64_t>(12 / getPlaneSums(), 1, 4);
-  return p.group ? 4 : 8;
-}
 
 void IntegerMatmul::emitRows(Value row, int64_t count) {
   firstRow = row;
@@ -586,22 +577,25 @@ void ganq::lowerIntegerMatmul(OpBuilder &builder, KernelLibrary &library,
       std::to_string(problem.group) + "a" + std::to_string(problem.activation) +
       (problem.planes ? "p" : "") + "t" + std::to_string(problem.tableRows) +
       "g" + std::to_string(problem.tableGroup);
-  Value blocks = arith::ConstantIndexOp::create(
-      builder, loc, llvm::divideCeil(problem.n, KernelBuilder::kLanes));
   int64_t work = problem.m < 0 ? -1 : problem.m * problem.n * problem.columns;
-  library.call(builder, loc, scheme.getShortName() + "_matmul",
-               kernelKey(inputs, rest), blocks, inputs, work,
-               [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {
-                 IntegerOperands operands;
-                 operands.x = args[0];
-                 operands.out = args[1];
-                 operands.codes = args[2];
-                 (lut ? operands.table : operands.scale) = args[3];
-                 (lut ? operands.scale : operands.zero) = args[4];
-                 operands.sum = args[5];
-                 if (hasBias)
-                   operands.bias = args.back();
-                 IntegerMatmul(k, target, problem, operands).emit(lo, hi);
-               });
-  op.emitRemark() << describe(target, problem, library.getLastKernel());
+  library.callProduct(
+      builder, op, scheme.getShortName() + "_matmul", kernelKey(inputs, rest),
+      [&](const KernelTile &) {
+        return llvm::divideCeil(problem.n, KernelBuilder::kLanes);
+      },
+      inputs, work,
+      [&](KernelBuilder &k, Value lo, Value hi, ValueRange args,
+          const KernelTile &tile) {
+        IntegerOperands operands;
+        operands.x = args[0];
+        operands.out = args[1];
+        operands.codes = args[2];
+        (lut ? operands.table : operands.scale) = args[3];
+        (lut ? operands.scale : operands.zero) = args[4];
+        operands.sum = args[5];
+        if (hasBias)
+          operands.bias = args.back();
+        IntegerMatmul(k, target, problem, operands, tile).emit(lo, hi);
+      });
+  op.emitRemark() << describe(target, problem, library.getLastProduct().kernel);
 }

@@ -12,6 +12,7 @@
 #ifndef GANQ_LIB_CODEGEN_KERNELBUILDER_H
 #define GANQ_LIB_CODEGEN_KERNELBUILDER_H
 
+#include "ganq/Codegen/CostModel.h"
 #include "ganq/IR/GanqDialect.h"
 #include "ganq/Target/CpuTarget.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -134,6 +135,18 @@ public:
             const std::string &key, mlir::Value count, mlir::ValueRange inputs,
             int64_t work, Body body);
 
+  using ProductBody =
+      llvm::function_ref<void(KernelBuilder &, mlir::Value lo, mlir::Value hi,
+                              mlir::ValueRange, const KernelTile &)>;
+
+  /// The same for a product, with the kernel of the tile that the cost model
+  /// expects to be the fastest, or that the product's attribute names.
+  /// `itemsOf` gives the work items of a tile.
+  void callProduct(mlir::OpBuilder &builder, mlir::Operation *product,
+                   llvm::StringRef name, const std::string &key,
+                   llvm::function_ref<int64_t(const KernelTile &)> itemsOf,
+                   mlir::ValueRange inputs, int64_t work, ProductBody body);
+
   /// The calls from here to endGroup() write nothing that another one of them
   /// touches: they become one dispatch, in which each thread takes its share of
   /// every one. endGroup() emits it at the builder's place.
@@ -142,11 +155,17 @@ public:
 
   bool hasAvx512() const { return target.avx512; }
   const CpuTarget &getTarget() const { return target; }
-  unsigned getNumKernels() const { return kernels.size(); }
+  unsigned getNumKernels() const { return kernels.size() + products.size(); }
 
-  /// The kernel of the last call(), and its items; -1 if not known.
-  mlir::func::FuncOp getLastKernel() const { return lastKernel; }
-  int64_t getLastCount() const { return lastCount; }
+  /// A kernel of products, with what it was chosen for.
+  struct Product {
+    mlir::func::FuncOp kernel;
+    KernelTile tile;
+    KernelCost cost;
+    int64_t items = 0;
+  };
+  /// The kernel of the last callProduct().
+  const Product &getLastProduct() const { return *lastProduct; }
 
 private:
   struct Call {
@@ -157,18 +176,21 @@ private:
   };
   using Emit = llvm::function_ref<void(mlir::OpBuilder &, mlir::Block *entry)>;
 
-  /// The function for `key`, whose body `emit` makes where it is new.
-  mlir::func::FuncOp getKernel(mlir::OpBuilder &builder, llvm::StringRef name,
-                               const std::string &key, mlir::TypeRange inputs,
-                               Emit emit);
+  /// A function outside of the module, whose body `emit` makes.
+  mlir::func::FuncOp create(llvm::StringRef name, mlir::TypeRange inputs,
+                            Emit emit);
+  /// The function for `key`, made where it is new.
+  mlir::func::FuncOp getKernel(llvm::StringRef name, const std::string &key,
+                               mlir::TypeRange inputs, Emit emit);
+  void addCall(mlir::OpBuilder &builder, mlir::Location loc, Call call);
   void emitCall(mlir::OpBuilder &builder, mlir::Location loc, Call &call);
 
   mlir::ModuleOp module;
   CpuTarget target;
   mlir::SymbolTable symbols;
   llvm::StringMap<mlir::func::FuncOp> kernels;
-  mlir::func::FuncOp lastKernel;
-  int64_t lastCount = -1;
+  llvm::StringMap<Product> products;
+  const Product *lastProduct = nullptr;
   bool grouping = false;
   llvm::SmallVector<Call> group;
 };

@@ -18,48 +18,92 @@ static constexpr int64_t kMinWork = 16384;
 KernelLibrary::KernelLibrary(ModuleOp module, const CpuTarget &target)
     : module(module), target(target), symbols(module) {}
 
-func::FuncOp KernelLibrary::getKernel(OpBuilder &builder, StringRef name,
-                                      const std::string &key, TypeRange inputs,
-                                      Emit emit) {
-  func::FuncOp &kernel = kernels[(name + "|" + key).str()];
-  if (kernel)
-    return kernel;
-  OpBuilder::InsertionGuard guard(builder);
+func::FuncOp KernelLibrary::create(StringRef name, TypeRange inputs,
+                                   Emit emit) {
+  OpBuilder builder(module.getContext());
   SmallVector<Type> types(2, builder.getIndexType());
   llvm::append_range(types, inputs);
-  builder.setInsertionPointToEnd(module.getBody());
   // Shared by many ops: no location of one of them.
   Location loc = NameLoc::get(builder.getStringAttr(name));
-  kernel = func::FuncOp::create(builder, loc, ("kernel_" + name).str(),
-                                builder.getFunctionType(types, {}));
+  auto kernel = func::FuncOp::create(loc, ("kernel_" + name).str(),
+                                     builder.getFunctionType(types, {}));
   kernel.setPrivate();
-  symbols.insert(kernel);
-  func::FuncOp created = kernel;
-  Block *entry = created.addEntryBlock();
+  Block *entry = kernel.addEntryBlock();
   builder.setInsertionPointToStart(entry);
   emit(builder, entry);
   func::ReturnOp::create(builder, loc);
-  return created;
+  return kernel;
+}
+
+func::FuncOp KernelLibrary::getKernel(StringRef name, const std::string &key,
+                                      TypeRange inputs, Emit emit) {
+  func::FuncOp &kernel = kernels[(name + "|" + key).str()];
+  if (!kernel) {
+    kernel = create(name, inputs, emit);
+    symbols.insert(kernel);
+  }
+  return kernel;
+}
+
+void KernelLibrary::addCall(OpBuilder &builder, Location loc, Call call) {
+  if (grouping)
+    group.push_back(std::move(call));
+  else
+    emitCall(builder, loc, call);
 }
 
 void KernelLibrary::call(OpBuilder &builder, Location loc, StringRef name,
                          const std::string &key, Value count, ValueRange inputs,
                          int64_t work, Body body) {
   func::FuncOp kernel = getKernel(
-      builder, name, key, inputs.getTypes(),
-      [&](OpBuilder &builder, Block *entry) {
+      name, key, inputs.getTypes(), [&](OpBuilder &builder, Block *entry) {
         KernelBuilder k(builder, NameLoc::get(builder.getStringAttr(name)),
                         target.avx512, entry);
         body(k, entry->getArgument(0), entry->getArgument(1),
              entry->getArguments().drop_front(2));
       });
-  lastKernel = kernel;
-  lastCount = getConstantIntValue(count).value_or(-1);
-  Call call{kernel, count, SmallVector<Value>(inputs), work};
-  if (grouping)
-    group.push_back(std::move(call));
-  else
-    emitCall(builder, loc, call);
+  addCall(builder, loc, {kernel, count, SmallVector<Value>(inputs), work});
+}
+
+void KernelLibrary::callProduct(
+    OpBuilder &builder, Operation *product, StringRef name,
+    const std::string &key, function_ref<int64_t(const KernelTile &)> itemsOf,
+    ValueRange inputs, int64_t work, ProductBody body) {
+  auto forced = product->getAttrOfType<StringAttr>(kTileAttrName);
+  Product &best = products[(name + "|" + key + "|" +
+                            (forced ? forced.getValue() : StringRef()))
+                               .str()];
+  auto emit = [&](const KernelTile &tile) {
+    return create(
+        name, inputs.getTypes(), [&](OpBuilder &builder, Block *entry) {
+          KernelBuilder k(builder, NameLoc::get(builder.getStringAttr(name)),
+                          target.avx512, entry);
+          body(k, entry->getArgument(0), entry->getArgument(1),
+               entry->getArguments().drop_front(2), tile);
+        });
+  };
+  if (!best.kernel) {
+    int64_t bytes = getWeightBytes(product);
+    for (const KernelTile &tile : listTiles(product, target)) {
+      if (forced && forced.getValue() != tile.str())
+        continue;
+      Product other{emit(tile), tile, {}, itemsOf(tile)};
+      other.cost =
+          countKernel(other.kernel, other.items, bytes, target, tile.kind);
+      bool isBetter =
+          !best.kernel || other.cost.getSeconds() < best.cost.getSeconds();
+      if (isBetter)
+        std::swap(best, other);
+      if (other.kernel)
+        other.kernel.erase();
+    }
+    symbols.insert(best.kernel);
+  }
+  lastProduct = &best;
+  Value count =
+      arith::ConstantIndexOp::create(builder, product->getLoc(), best.items);
+  addCall(builder, product->getLoc(),
+          {best.kernel, count, SmallVector<Value>(inputs), work});
 }
 
 void KernelLibrary::emitCall(OpBuilder &builder, Location loc, Call &call) {
@@ -105,7 +149,7 @@ void KernelLibrary::endGroup(OpBuilder &builder, Location loc) {
     return;
   }
   whole.kernel = getKernel(
-      builder, "group", key, ValueRange(whole.inputs).getTypes(),
+      "group", key, ValueRange(whole.inputs).getTypes(),
       [&](OpBuilder &builder, Block *entry) {
         KernelBuilder k(builder, NameLoc::get(builder.getStringAttr("group")),
                         target.avx512, entry);

@@ -14,6 +14,7 @@
 #include "mlir/Interfaces/FunctionInterfaces.h"
 #include "mlir/Interfaces/ViewLikeInterface.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
@@ -32,24 +33,16 @@ namespace {
 /// Collects what the products of a module cost.
 class ProductCosts {
 public:
-  void add(Operation *op, KernelLibrary &library) {
-    func::FuncOp kernel = library.getLastKernel();
-    int64_t bytes = 0;
-    ValueRange weights = op->getOperands().slice(1, 1);
-    if (auto packed = dyn_cast<PackedMatmulOp>(op))
-      weights = packed.getComponents();
-    for (Value weight : weights)
-      if (auto type = cast<MemRefType>(weight.getType()); type.hasStaticShape())
-        bytes += type.getNumElements() *
-                 llvm::divideCeil(type.getElementTypeBitWidth(), 8);
-    Kernel &entry = kernels[kernel.getSymNameAttr()];
+  void add(Operation *op, KernelLibrary::Product chosen) {
+    StringAttr name = chosen.kernel.getSymNameAttr();
+    Kernel &entry = kernels[name];
     if (entry.products++ == 0) {
-      entry.cost =
-          countKernel(kernel, std::max<int64_t>(library.getLastCount(), 1),
-                      bytes, library.getTarget());
+      entry.tile = chosen.tile;
+      entry.cost = chosen.cost;
       entry.loc = op->getLoc();
     }
-    products.push_back(describeProduct(op, kernel.getSymName(), entry.cost));
+    products.push_back(
+        describeProduct(op, name.getValue(), chosen.tile, chosen.cost));
     entry.rows = products.back().getAs<IntegerAttr>("rows").getInt();
   }
 
@@ -65,8 +58,8 @@ public:
         remark << "any";
       else
         remark << kernel.rows;
-      remark << ", products: " << kernel.products << ": "
-             << kernel.cost.instructions << " instructions, "
+      remark << ", products: " << kernel.products << ": " << kernel.tile.str()
+             << ", " << kernel.cost.instructions << " instructions, "
              << kernel.cost.bytes << " bytes, "
              << llvm::formatv("{0:f1}", kernel.cost.getSeconds() * 1e6).str()
              << " us of one thread, bound by "
@@ -76,6 +69,7 @@ public:
 
 private:
   struct Kernel {
+    KernelTile tile;
     KernelCost cost;
     std::optional<Location> loc;
     int64_t products = 0, rows = 1;
@@ -143,7 +137,7 @@ struct LowerKernelsPass : ganq::impl::LowerKernelsBase<LowerKernelsPass> {
     WalkResult checked = getOperation().walk([&](Operation *op) {
       if (!isa<KernelOpInterface, KvUpdateOp>(op))
         return WalkResult::advance();
-      if (failed(check(op)))
+      if (failed(check(op)) || failed(checkTile(op, *target)))
         return WalkResult::interrupt();
       ops.push_back(op);
       return WalkResult::advance();
@@ -163,7 +157,7 @@ struct LowerKernelsPass : ganq::impl::LowerKernelsBase<LowerKernelsPass> {
       for (Operation *op : group) {
         lower(builder, library, op);
         if (isa<MatmulOp, PackedMatmulOp>(op))
-          costs.add(op, library);
+          costs.add(op, library.getLastProduct());
       }
       if (group.size() > 1)
         library.endGroup(builder, group.back()->getLoc());
@@ -233,6 +227,22 @@ private:
            (isMemoryEffectFree(between) || isa<memref::AllocOp>(between)))
       between = between->getNextNode();
     return between == op;
+  }
+
+  /// A tile that an attribute names is one of those there are.
+  static LogicalResult checkTile(Operation *op, const CpuTarget &target) {
+    Attribute attribute = op->getAttr(kTileAttrName);
+    if (!attribute || !isa<MatmulOp, PackedMatmulOp>(op))
+      return success();
+    SmallVector<std::string> names;
+    for (const KernelTile &tile : listTiles(op, target))
+      names.push_back("`" + tile.str() + "`");
+    auto name = dyn_cast<StringAttr>(attribute);
+    if (name && llvm::is_contained(names, "`" + name.str() + "`"))
+      return success();
+    return op->emitOpError("expected `")
+           << kTileAttrName << "` to be one of " << llvm::join(names, ", ")
+           << ", but got " << attribute;
   }
 
   /// What the kernels rely on beyond the verifiers.

@@ -138,6 +138,10 @@ public:
   Value getRowScale(KernelBuilder &k, int64_t row) override {
     return scales ? scale[row] : Value();
   }
+  bool hasShortWeights() const override {
+    return scheme.getEntry().getIntOrFloatBitWidth() == 16 ||
+           isa<FloatType>(scheme.getEntry());
+  }
   const SparseRows *getSparseRows() const override {
     return scheme.hasSparsePart() ? &sparse : nullptr;
   }

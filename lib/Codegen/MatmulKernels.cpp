@@ -12,7 +12,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "MatmulSkeleton.h"
+#include "MatmulPanels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -39,13 +39,8 @@ public:
   }
 
 private:
-  /// Rows of x that share a vector of weights: 4 x 4 sums, and the vectors of
-  /// four tables and four weights, stay within the 32 registers of AVX-512;
-  /// 4 x 1 within the 16 shorter ones of AVX2.
-  int64_t rowBlock() const {
-    int64_t most = k.avx512 ? 4 : 1;
-    return m < 0 ? most : std::min(m, most);
-  }
+  /// Rows of x that share a vector of weights.
+  int64_t rowBlock() const { return chosen.rows; }
 
   /// Column `r` of a tile of the result, where it exists.
   void whenColumn(Value tile, int64_t r, function_ref<void(Value)> body) {
@@ -203,10 +198,11 @@ private:
   }
 };
 
-void emitCall(OpBuilder &builder, KernelLibrary &library, Location loc,
+void emitCall(OpBuilder &builder, KernelLibrary &library, Operation *product,
               StringRef name, const std::string &rest, Value x, Value bias,
               Value out, ValueRange weights, int64_t n, int64_t columns,
               function_ref<std::unique_ptr<WeightReader>(ValueRange)> reader) {
+  Location loc = product->getLoc();
   Value xMatrix = asMatrix(builder, loc, x);
   Value outMatrix = asMatrix(builder, loc, out);
   auto type = cast<MemRefType>(outMatrix.getType());
@@ -214,32 +210,41 @@ void emitCall(OpBuilder &builder, KernelLibrary &library, Location loc,
   llvm::append_range(inputs, weights);
   if (bias)
     inputs.push_back(bias);
-  bool manyRows = hasManyRows(type, library.hasAvx512());
-  int64_t itemRows =
-      manyRows ? getPanelRows(library.hasAvx512()) : MatmulSkeleton::kRowTile;
-  Value items = arith::ConstantIndexOp::create(builder, loc,
-                                               llvm::divideCeil(n, itemRows));
   int64_t work = type.isDynamicDim(0) ? -1 : type.getDimSize(0) * n * columns;
-  library.call(builder, loc, name, kernelKey(inputs, rest), items, inputs, work,
-               [&](KernelBuilder &k, Value lo, Value hi, ValueRange args) {
-                 std::unique_ptr<WeightReader> decoder =
-                     reader(args.slice(2, weights.size()));
-                 Value start = bias ? args.back() : Value();
-                 if (manyRows)
-                   createPanelSkeleton(k, *decoder, args[0], start, args[1],
-                                       columns)
-                       ->emit(lo, hi);
-                 else
-                   TileSkeleton(k, *decoder, args[0], start, args[1], columns)
-                       .emit(lo, hi);
-               });
+  library.callProduct(
+      builder, product, name, kernelKey(inputs, rest),
+      [&](const KernelTile &tile) {
+        int64_t rows = tile.kind == KernelTile::Kind::registers
+                           ? MatmulSkeleton::kRowTile
+                           : PanelSkeleton::getPanelRows(library.hasAvx512());
+        return llvm::divideCeil(n, rows);
+      },
+      inputs, work,
+      [&](KernelBuilder &k, Value lo, Value hi, ValueRange args,
+          const KernelTile &tile) {
+        std::unique_ptr<WeightReader> decoder =
+            reader(args.slice(2, weights.size()));
+        Value start = bias ? args.back() : Value();
+        auto emit = [&](auto &&skeleton) { skeleton.emit(lo, hi); };
+        if (tile.kind == KernelTile::Kind::registers)
+          emit(TileSkeleton(k, *decoder, args[0], start, args[1], columns,
+                            tile));
+        else if (tile.kind == KernelTile::Kind::panels)
+          emit(PanelSkeleton(k, *decoder, args[0], start, args[1], columns,
+                             tile));
+        else
+          emit(TiledPanelSkeleton(k, *decoder, args[0], start, args[1], columns,
+                                  tile));
+      });
 }
 
 } // namespace
 
 MatmulSkeleton::MatmulSkeleton(KernelBuilder &k, WeightReader &reader, Value x,
-                               Value bias, Value out, int64_t columns)
-    : k(k), reader(reader), x(x), bias(bias), out(out), columns(columns) {
+                               Value bias, Value out, int64_t columns,
+                               const KernelTile &tile)
+    : k(k), reader(reader), x(x), bias(bias), out(out), chosen(tile),
+      columns(columns) {
   auto type = cast<MemRefType>(out.getType());
   m = type.isDynamicDim(0) ? -1 : type.getDimSize(0);
   n = type.getDimSize(1);
@@ -276,7 +281,7 @@ Value MatmulSkeleton::sparseColumn(Value entry) {
 void ganq::lowerMatmul(OpBuilder &builder, KernelLibrary &library,
                        MatmulOp op) {
   auto type = cast<MemRefType>(op.getWeight().getType());
-  emitCall(builder, library, op.getLoc(), "matmul", "", op.getX(), op.getBias(),
+  emitCall(builder, library, op, "matmul", "", op.getX(), op.getBias(),
            op.getOut(), op.getWeight(), type.getDimSize(0), type.getDimSize(1),
            [&](ValueRange args) {
              return createFloatReader(args[0], type.getDimSize(0));
@@ -297,7 +302,7 @@ void ganq::lowerPackedMatmul(OpBuilder &builder, KernelLibrary &library,
   SchemeAttrInterface scheme = op.getScheme();
   std::string key = std::to_string(n) + "x" + std::to_string(k);
   llvm::raw_string_ostream(key) << scheme;
-  emitCall(builder, library, op.getLoc(), scheme.getShortName() + "_matmul",
-           key, op.getX(), op.getBias(), op.getOut(), op.getComponents(), n, k,
+  emitCall(builder, library, op, scheme.getShortName() + "_matmul", key,
+           op.getX(), op.getBias(), op.getOut(), op.getComponents(), n, k,
            [&](ValueRange args) { return createReader(scheme, args, n, k); });
 }

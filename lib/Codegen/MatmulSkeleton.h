@@ -22,7 +22,7 @@ public:
 
   /// x and out are matrices; `bias` may be null.
   MatmulSkeleton(KernelBuilder &k, WeightReader &reader, Value x, Value bias,
-                 Value out, int64_t columns);
+                 Value out, int64_t columns, const KernelTile &tile);
   virtual ~MatmulSkeleton() = default;
 
   /// Emits the work items lo <= i < hi.
@@ -50,20 +50,9 @@ protected:
   KernelBuilder &k;
   WeightReader &reader;
   Value x, bias, out;
+  const KernelTile chosen;
   int64_t columns, m, n; ///< `m` is -1 where it is dynamic.
 };
-
-/// Rows of the weight in a panel, the work item of the skeleton for many rows
-/// of x (MatmulPanels.cpp).
-int64_t getPanelRows(bool avx512);
-
-/// Whether the product with `out` has many rows of x.
-bool hasManyRows(mlir::MemRefType out, bool avx512);
-
-/// The skeleton for many rows of x.
-std::unique_ptr<MatmulSkeleton>
-createPanelSkeleton(KernelBuilder &k, WeightReader &reader, mlir::Value x,
-                    mlir::Value bias, mlir::Value out, int64_t columns);
 
 } // namespace ganq
 

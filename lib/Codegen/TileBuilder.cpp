@@ -67,3 +67,8 @@ Value TileBuilder::dot(Value sums, Value signedRows, Value columns,
   return call("tdpbsud", {shape(rows), shape(kBytes), shape(bytes), sums,
                           signedRows, columns});
 }
+
+Value TileBuilder::dotFloats(Value sums, Value rows, Value columns) {
+  return call("tdpbf16ps", {shape(kRows), shape(kBytes), shape(kBytes), sums,
+                            rows, columns});
+}

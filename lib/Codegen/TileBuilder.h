@@ -41,6 +41,10 @@ public:
   Value dot(Value sums, Value signedRows, Value columns, int64_t rows,
             int64_t bytes);
 
+  /// sums[m][n] + sum over i, j < 2 of rows[m][2 i + j] * columns[i][2 n + j],
+  /// all of bf16 and whole tiles. Denormals count as zero.
+  Value dotFloats(Value sums, Value rows, Value columns);
+
 private:
   Value call(mlir::StringRef name, llvm::ArrayRef<Value> args);
   Value shape(int64_t size);

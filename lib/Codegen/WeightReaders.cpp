@@ -45,6 +45,9 @@ public:
     return k.loadVector(weight, {rows[row], k.add(column, chunk * kLanes)},
                         mask);
   }
+  bool hasShortWeights() const override {
+    return cast<MemRefType>(weight.getType()).getElementTypeBitWidth() <= 16;
+  }
 
 private:
   /// Columns between what is read and what is prefetched.
@@ -97,6 +100,13 @@ protected:
   static Value broadcast(KernelBuilder &k, Value scalar, int64_t count) {
     return vector::BroadcastOp::create(
         k.builder, k.loc, VectorType::get({count}, scalar.getType()), scalar);
+  }
+
+  /// Scales of f16 or bf16 have 11 significant bits at most, so that times
+  /// levels of a few bits they have 16.
+  static constexpr int kShortLevelBits = 5;
+  bool hasShortScales() const {
+    return cast<MemRefType>(scales.getType()).getElementTypeBitWidth() <= 16;
   }
 
   Value scales, wideScales, flatScales;
@@ -152,6 +162,10 @@ public:
     Value level = arith::SIToFPOp::create(
         k.builder, k.loc, k.vecF32, codeVector(k, row, chunk, /*exact=*/true));
     return k.fma(level, scale[row], shift[row]);
+  }
+
+  bool hasShortWeights() const override {
+    return bits <= kShortLevelBits && hasShortScales();
   }
 
 protected:
@@ -222,6 +236,15 @@ public:
                       ? lookup(k, {constantTable(k, 0)}, row, chunk)
                       : gather(k, memory, 0, row, chunk);
     return k.mulf(level, scale[row]);
+  }
+
+  bool hasShortWeights() const override {
+    return hasShortScales() && llvm::all_of(levels, [](float level) {
+             int exponent;
+             float scaled =
+                 std::ldexp(std::frexp(level, &exponent), kShortLevelBits);
+             return scaled == std::trunc(scaled);
+           });
   }
 
 private:

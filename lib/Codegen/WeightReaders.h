@@ -56,6 +56,9 @@ public:
   /// A factor, f32, that all decoded values of a row of the tile still lack;
   /// null for none. Sums are multiplied by it.
   virtual Value getRowScale(KernelBuilder &k, int64_t row) { return {}; }
+  /// Whether what `decode` and the scale of a row give has at most 16
+  /// significant bits.
+  virtual bool hasShortWeights() const { return false; }
   /// What is added to the decoded values; null for nothing.
   virtual const SparseRows *getSparseRows() const { return nullptr; }
 };

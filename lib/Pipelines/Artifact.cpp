@@ -232,6 +232,7 @@ static json::Array describeKernels(ModuleOp module, json::Array weights) {
       kernels[kernel.getAs<StringAttr>("weight").getValue()].push_back(
           json::Object{{"entry", entry},
                        {"name", kernel.getAs<StringAttr>("kernel").getValue()},
+                       {"tile", kernel.getAs<StringAttr>("tile").getValue()},
                        {"rows", number("rows")},
                        {"instructions", number("instructions")},
                        {"bytes", number("bytes")},

@@ -6,7 +6,7 @@
 
 #include "ganq/Target/CpuTarget.h"
 #include "ganq/runtime/model.h"
-#include "mlir/Dialect/LLVMIR/LLVMTypes.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
@@ -54,7 +54,8 @@ static constexpr StringLiteral kHostFeatures[] = {"avx512bf16",
                                                   "ssse3",
                                                   "tbm",
                                                   "xop"};
-static constexpr StringLiteral kTileFeatures[] = {"amx-tile", "amx-int8"};
+static constexpr StringLiteral kTileFeatures[] = {"amx-tile", "amx-int8",
+                                                  "amx-bf16"};
 
 std::vector<StringRef> CpuTarget::getKnownFeatures() {
   std::vector<StringRef> known;
@@ -115,6 +116,8 @@ Expected<CpuTarget> CpuTarget::get(StringRef name) {
   // none.
   target.amx = target.avx512 &&
                runtime::missingCpuFeature({"amx-tile", "amx-int8"}).empty();
+  target.amxFloats =
+      target.amx && runtime::missingCpuFeature({"amx-bf16"}).empty();
   for (const auto &feature : host)
     target.features.push_back(
         ((feature.second && isAllowed(feature.first()) ? "+" : "-") +
@@ -140,14 +143,14 @@ CpuTarget::getRequiredFeatures(mlir::ModuleOp code) const {
   auto isTile = [](mlir::Type type) {
     return isa<mlir::LLVM::LLVMX86AMXType>(type);
   };
-  bool usesTiles = code.walk([&](mlir::Operation *op) {
-                         return any_of(op->getResultTypes(), isTile)
-                                    ? mlir::WalkResult::interrupt()
-                                    : mlir::WalkResult::advance();
-                       })
-                       .wasInterrupted();
+  bool usesTiles = false, usesFloats = false;
+  code.walk([&](mlir::LLVM::CallIntrinsicOp call) {
+    usesTiles |= any_of(call->getResultTypes(), isTile);
+    usesFloats |= call.getIntrin().starts_with("llvm.x86.tdpbf16");
+  });
   if (usesTiles)
-    for (StringRef feature : kTileFeatures)
-      required.push_back(feature.str());
+    required.insert(required.end(), {"amx-tile", "amx-int8"});
+  if (usesFloats)
+    required.push_back("amx-bf16");
   return required;
 }

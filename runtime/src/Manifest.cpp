@@ -121,6 +121,7 @@ std::vector<KernelInfo> readKernels(Reader &reader, const json &value,
     };
     kernel.entry = reader.string(reader.member(item, "entry"), at + ".entry");
     kernel.name = reader.string(reader.member(item, "name"), at + ".name");
+    kernel.tile = reader.string(reader.member(item, "tile"), at + ".tile");
     kernel.rows = number("rows");
     kernel.instructions = number("instructions");
     kernel.bytes = number("bytes");

@@ -64,7 +64,7 @@ json testManifest() {
     "weights": [{"name": "head", "scheme": "none", "shape": [16, 2],
                  "bytes": 128, "tensors": ["head"],
                  "kernels": [{"entry": "decode", "name": "kernel_matmul",
-                              "rows": 1, "instructions": 40, "bytes": 128,
+                              "tile": "registers rows=1", "rows": 1, "instructions": 40, "bytes": 128,
                               "nanoseconds": 100}]}],
     "bits_per_weight": 32.0,
     "source": {"file": "model.onnx", "sha256": "0"}})");

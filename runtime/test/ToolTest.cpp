@@ -137,9 +137,11 @@ TEST_F(ToolTest, InspectsAndMeasures) {
   EXPECT_NE(plain.out.find("context          10 tokens\n"), std::string::npos);
   json object = json::parse(run("m.ganq --inspect --json").out);
   EXPECT_EQ(object["manifest"], testManifest());
-  EXPECT_NE(plain.out.find("decode   kernel_matmul, 1 rows: 40 instructions, "
-                           "128 bytes, 0.1 us predicted for one thread\n"),
-            std::string::npos)
+  EXPECT_NE(
+      plain.out.find(
+          "decode   kernel_matmul, 1 rows: registers rows=1, "
+          "40 instructions, 128 bytes, 0.1 us predicted for one thread\n"),
+      std::string::npos)
       << plain.out;
   EXPECT_EQ(object["weight_bytes"], 128);
   object = json::parse(run("m.ganq --benchmark --json").out);

@@ -22,3 +22,11 @@ func.func @heads(%q: memref<1x4x1x?xf32>, %o: memref<1x4x1x?xf32>) {
     : memref<1x4x1x?xf32>, memref<1x4x1x?xf32>, memref<1x4x1x?xf32>
   return
 }
+
+// -----
+
+func.func @no_such_tile(%x: memref<2x16xf32>, %w: memref<4x16xf32>, %y: memref<2x4xf32>) {
+  // expected-error @below {{expected `ganq.tile` to be one of `registers rows=1`, `panels rows=6 served=256 columns=256`, but got "registers rows=4"}}
+  ganq.matmul %x, %w out(%y : memref<2x4xf32>) {ganq.tile = "registers rows=4"} : memref<2x16xf32>, memref<4x16xf32>
+  return
+}

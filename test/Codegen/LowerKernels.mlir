@@ -1,6 +1,6 @@
 // RUN: ganq-opt %s --ganq-lower-kernels=cpu=x86-64-v4 | FileCheck %s
 
-// Two products of one shape share a kernel; x of rank 3 becomes a matrix.
+// Two products of one shape, whose tile is given, share a kernel; x of rank 3 becomes a matrix.
 // CHECK-LABEL: func.func @matmuls(
 // CHECK:         %[[X:.*]] = memref.collapse_shape %{{.*}} {{\[\[}}0, 1], [2]] : memref<2x3x64xf32> into memref<6x64xf32>
 // CHECK:         %[[Y:.*]] = memref.collapse_shape
@@ -12,11 +12,11 @@ func.func @matmuls(%x: memref<2x3x64xf32>, %y: memref<2x3x64xf32>, %w: memref<64
   %c = ganq.parameter "a.codes" : memref<2048xi8>
   %t = ganq.parameter "a.table" : memref<64x1x16xf16>
   ganq.packed_matmul %x weight(%c, %t : memref<2048xi8>, memref<64x1x16xf16>)
-    out(%y : memref<2x3x64xf32>) {scheme = #ganq.lut<bits = 4>, n = 64, k = 64} : memref<2x3x64xf32>
+    out(%y : memref<2x3x64xf32>) {scheme = #ganq.lut<bits = 4>, n = 64, k = 64, ganq.tile = "registers rows=4"} : memref<2x3x64xf32>
   %c2 = ganq.parameter "b.codes" : memref<2048xi8>
   %t2 = ganq.parameter "b.table" : memref<64x1x16xf16>
   ganq.packed_matmul %y weight(%c2, %t2 : memref<2048xi8>, memref<64x1x16xf16>)
-    out(%x : memref<2x3x64xf32>) {scheme = #ganq.lut<bits = 4>, n = 64, k = 64} : memref<2x3x64xf32>
+    out(%x : memref<2x3x64xf32>) {scheme = #ganq.lut<bits = 4>, n = 64, k = 64, ganq.tile = "registers rows=4"} : memref<2x3x64xf32>
   ganq.matmul %x, %w out(%y : memref<2x3x64xf32>) : memref<2x3x64xf32>, memref<64x64xf32>
   return
 }

@@ -1,7 +1,7 @@
 // RUN: ganq-opt %s --ganq-cpu-lowering=cpu=x86-64-v4 | FileCheck %s
 
 // CHECK: module attributes {ganq.kernels = [{bytes = 16384 : i64, entry = "decode",
-// CHECK-SAME: kernel = "kernel_matmul", {{.*}} rows = 1 : i64, weight = "w"}], ganq.parameters = ["w"]}
+// CHECK-SAME: kernel = "kernel_matmul", {{.*}} rows = 1 : i64, tile = "registers rows=1", weight = "w"}], ganq.parameters = ["w"]}
 // CHECK-NOT: func.func
 // CHECK-LABEL: llvm.func @ganq_decode(
 func.func @decode(%x: memref<1x64xf32>, %y: memref<1x64xf32>) {

@@ -101,7 +101,7 @@ func.func @sparse(%x: memref<1x256xf32>, %y: memref<1x8xf32>, %c: memref<1024xi8
 
 // With many rows of x it is added to the decoded block, found by bisection.
 // CHECK-LABEL: func.func private @kernel_lut4_s_matmul(
-// CHECK-DAG:     %[[X:.*]] = memref.alloca() {alignment = 64 : i64} : memref<32x256xf32>
+// CHECK-DAG:     %[[X:.*]] = memref.alloca() {alignment = 64 : i64} : memref<256x256xf32>
 // CHECK-DAG:     %[[BLOCK:.*]] = memref.alloca() {alignment = 64 : i64} : memref<16x256xf32>
 // CHECK-DAG:     %[[PANEL:.*]] = memref.alloca() {alignment = 64 : i64} : memref<256x32xf32>
 // CHECK:         vector.store %{{.*}}, %[[X]]
@@ -117,11 +117,11 @@ func.func @sparse(%x: memref<1x256xf32>, %y: memref<1x8xf32>, %c: memref<1024xi8
 // CHECK:         math.fma %[[SPLAT]]
 // CHECK-NOT:     vector.reduction
 // CHECK:         return
-func.func @sparse_many(%x: memref<32x256xf32>, %y: memref<32x8xf32>, %c: memref<1024xi8>, %t: memref<8x1x16xf16>,
-                       %a: memref<9xi32>, %b: memref<16xi16>, %v: memref<16xf16>) {
-  ganq.packed_matmul %x weight(%c, %t, %a, %b, %v : memref<1024xi8>, memref<8x1x16xf16>, memref<9xi32>, memref<16xi16>, memref<16xf16>)
-    out(%y : memref<32x8xf32>)
-    {scheme = #ganq.lut<bits = 4, outliers = 50>, n = 8, k = 256} : memref<32x256xf32>
+func.func @sparse_many(%x: memref<256x256xf32>, %y: memref<256x32xf32>, %c: memref<4096xi8>, %t: memref<32x1x16xf16>,
+                       %a: memref<33xi32>, %b: memref<64xi16>, %v: memref<64xf16>) {
+  ganq.packed_matmul %x weight(%c, %t, %a, %b, %v : memref<4096xi8>, memref<32x1x16xf16>, memref<33xi32>, memref<64xi16>, memref<64xf16>)
+    out(%y : memref<256x32xf32>)
+    {scheme = #ganq.lut<bits = 4, outliers = 50>, n = 32, k = 256} : memref<256x256xf32>
   return
 }
 

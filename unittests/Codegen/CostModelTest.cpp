@@ -36,20 +36,9 @@ struct CostModelTest : testing::Test {
                        target);
   }
 
-  /// Of 64 rows of x, 256 x 256, 4 bits by 8.
-  int64_t countProduct(const std::string &cpu) {
-    auto module = mlir::parseSourceString<mlir::ModuleOp>(R"(
-      func.func @f(%x: memref<64x320xi8>, %y: memref<64x256xf32>,
-                   %c: memref<32768xi8>, %s: memref<256x1xf16>,
-                   %z: memref<256x1xi8>, %u: memref<256x1xi32>) {
-        ganq.packed_matmul %x weight(%c, %s, %z, %u : memref<32768xi8>,
-            memref<256x1xf16>, memref<256x1xi8>, memref<256x1xi32>)
-          out(%y : memref<64x256xf32>)
-          {scheme = #ganq.uniform<bits = 4, activation = 8>, n = 256, k = 256,
-           strategy = #ganq.strategy<int8>} : memref<64x320xi8>
-        return
-      })",
-                                                          &context);
+  /// What the pass says of the only product of `text`.
+  mlir::DictionaryAttr lower(const std::string &text, const std::string &cpu) {
+    auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
     remarks.clear();
     mlir::ScopedDiagnosticHandler collect(&context,
                                           [&](mlir::Diagnostic &diagnostic) {
@@ -60,12 +49,48 @@ struct CostModelTest : testing::Test {
     manager.addPass(createLowerKernels({cpu}));
     if (!module || failed(manager.run(*module))) {
       ADD_FAILURE() << "the pass failed";
-      return 0;
+      return mlir::DictionaryAttr::get(&context);
     }
     auto kernels = (*module)->getAttrOfType<mlir::ArrayAttr>("ganq.kernels");
-    return llvm::cast<mlir::DictionaryAttr>(kernels[0])
-        .getAs<mlir::IntegerAttr>("instructions")
-        .getInt();
+    return llvm::cast<mlir::DictionaryAttr>(kernels[0]);
+  }
+
+  /// Of 64 rows of x, 256 x 256, 4 bits by 8, rows of x multiplied by vectors
+  /// after W is decoded.
+  int64_t countProduct(const std::string &cpu, const std::string &tile) {
+    mlir::DictionaryAttr kernel = lower(R"(
+      func.func @f(%x: memref<64x320xi8>, %y: memref<64x256xf32>,
+                   %c: memref<32768xi8>, %s: memref<256x1xf16>,
+                   %z: memref<256x1xi8>, %u: memref<256x1xi32>) {
+        ganq.packed_matmul %x weight(%c, %s, %z, %u : memref<32768xi8>,
+            memref<256x1xf16>, memref<256x1xi8>, memref<256x1xi32>)
+          out(%y : memref<64x256xf32>)
+          {scheme = #ganq.uniform<bits = 4, activation = 8>, n = 256, k = 256,
+           strategy = #ganq.strategy<int8>)" +
+                                            tile + R"(} : memref<64x320xi8>
+        return
+      })",
+                                        cpu);
+    auto count = kernel.getAs<mlir::IntegerAttr>("instructions");
+    return count ? count.getInt() : 0;
+  }
+
+  /// The tile of a product of floats with a 1024 x 1024 weight of 4 bits.
+  std::string chooseTile(int64_t rows, const std::string &cpu) {
+    std::string m = std::to_string(rows);
+    auto tile =
+        lower("func.func @f(%x: memref<" + m + "x1024xf32>, %y: memref<" + m +
+                  "x1024xf32>, %c: memref<524288xi8>,"
+                  " %t: memref<1024x1x16xf16>) {\n"
+                  "ganq.packed_matmul %x weight(%c, %t : memref<524288xi8>, "
+                  "memref<1024x1x16xf16>) out(%y : memref<" +
+                  m +
+                  "x1024xf32>) {scheme = #ganq.lut<bits = 4>, n = 1024, "
+                  "k = 1024} : memref<" +
+                  m + "x1024xf32>\n return }",
+              cpu)
+            .getAs<mlir::StringAttr>("tile");
+    return tile ? tile.str() : "";
   }
 
   mlir::MLIRContext context;
@@ -162,21 +187,44 @@ TEST_F(CostModelTest, Tiles) {
 // Decoding and finishing add less than a third.
 TEST_F(CostModelTest, Products) {
   constexpr int64_t kProducts = 64 * 256 * 256;
-  auto expectAbout = [&](const std::string &cpu, int64_t loop) {
-    int64_t counted = countProduct(cpu);
+  auto expectAbout = [&](const std::string &cpu, int64_t rows, int64_t loop) {
+    int64_t counted = countProduct(
+        cpu, ", ganq.tile = \"panels rows=" + std::to_string(rows) +
+                 " served=64 columns=1024\"");
     EXPECT_GE(counted, loop) << cpu;
     EXPECT_LE(counted, loop + loop / 3) << cpu;
   };
   constexpr int64_t kNarrow = kProducts / 32, kWide = kProducts / 64;
-  expectAbout("x86-64-v3", kNarrow + kNarrow * 7 / 8 + kNarrow / 4 +
-                               kNarrow / 2 + kNarrow / 2);
-  expectAbout("x86-64-v3-vnni", kNarrow + kNarrow / 2 + kNarrow / 6);
-  expectAbout("x86-64-v4",
+  expectAbout("x86-64-v3", 2,
+              kNarrow + kNarrow * 7 / 8 + kNarrow / 4 + kNarrow / 2 +
+                  kNarrow / 2);
+  expectAbout("x86-64-v3-vnni", 6, kNarrow + kNarrow / 2 + kNarrow / 6);
+  expectAbout("x86-64-v4", 8,
               kWide + kWide * 7 / 8 + kWide / 4 + kWide + kWide / 8);
 }
 
+// Decoding anew for every few rows of x takes less for few of them, and tile
+// registers less than vectors for many.
+TEST_F(CostModelTest, ChoosesTile) {
+  EXPECT_EQ(chooseTile(1, "x86-64-v4"), "registers rows=1");
+  EXPECT_NE(remarks.find("products: 1: registers rows=1, "), std::string::npos)
+      << remarks;
+  EXPECT_EQ(chooseTile(8, "x86-64-v4"), "registers rows=4");
+  EXPECT_EQ(chooseTile(256, "x86-64-v4"),
+            "panels rows=12 served=256 columns=256");
+  EXPECT_EQ(chooseTile(2048, "x86-64-v3"),
+            "panels rows=6 served=256 columns=256");
+  auto host = CpuTarget::get("host");
+  if (!host)
+    return llvm::consumeError(host.takeError());
+  if (host->amxFloats) {
+    EXPECT_EQ(chooseTile(256, "host").substr(0, 14), "tiles rows=32 ");
+    EXPECT_EQ(chooseTile(2, "host"), "registers rows=2");
+  }
+}
+
 TEST_F(CostModelTest, NamesInstruction) {
-  countProduct("x86-64-v3-vnni");
+  countProduct("x86-64-v3-vnni", "");
   EXPECT_NE(remarks.find("strategy int8, vpdpbusd"), std::string::npos)
       << remarks;
   auto host = CpuTarget::get("host");
@@ -186,7 +234,7 @@ TEST_F(CostModelTest, NamesInstruction) {
   }
   if (!host->amx)
     GTEST_SKIP() << "needs tile registers";
-  countProduct("host");
+  countProduct("host", "");
   EXPECT_NE(remarks.find("strategy int8, tdpbsud"), std::string::npos)
       << remarks;
 }

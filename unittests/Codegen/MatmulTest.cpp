@@ -6,6 +6,7 @@
 
 #include "CompiledModule.h"
 #include "ganq/Support/CodeLayout.h"
+#include "ganq/Target/CpuTarget.h"
 
 using namespace ganq;
 using namespace ganq::test;
@@ -35,6 +36,9 @@ std::string rowsType(Shape s, bool dynamicRows) {
 
 class MatmulTest : public CpuTest {
 protected:
+  /// The tile that is asked for; any if empty.
+  std::string tile;
+
   void runFloat(Shape s, const std::string &element, bool withBias,
                 bool dynamicRows = false) {
     SCOPED_TRACE(
@@ -48,10 +52,11 @@ protected:
     std::string text = llvm::formatv(
         R"(func.func @run(%x: {0}, %b: {3}, %y: {1}) {
              %w = ganq.parameter "w" : {2}
-             ganq.matmul %x, %w {4} out(%y : {1}) : {0}, {2}
+             ganq.matmul %x, %w {4} out(%y : {1}) {5} : {0}, {2}
              return
            })",
-        x, y, w, b, withBias ? "bias(%b : " + b + ")" : "");
+        x, y, w, b, withBias ? "bias(%b : " + b + ")" : "",
+        tile.empty() ? "" : "{ganq.tile = \"" + tile + "\"}");
     CompiledModule module(text, GetParam());
     ASSERT_TRUE(module);
 
@@ -135,14 +140,14 @@ protected:
              %c = ganq.parameter "c" : {3}
              {4}
              ganq.packed_matmul %x weight(%c, {5}) {6} out(%y : {1})
-               {{scheme = #ganq.{7}<bits = {8}, group = {9}>, n = {10}, k = {11}} : {0}
+               {{scheme = #ganq.{7}<bits = {8}, group = {9}>, n = {10}, k = {11}{12}} : {0}
              return
            })",
         x, y, b, c, components,
         lut ? "%t : " + c + ", " + t
             : "%t, %z : " + c + ", " + g + "f16>, " + g + "i8>",
         withBias ? "bias(%b : " + b + ")" : "", lut ? "lut" : "uniform", bits,
-        group, s.n, s.k);
+        group, s.n, s.k, tile.empty() ? "" : ", ganq.tile = \"" + tile + "\"");
     CompiledModule module(text, GetParam());
     ASSERT_TRUE(module);
     module.setParameters({{"c", codes.data()},
@@ -222,5 +227,47 @@ TEST_P(MatmulTest, MoreRowsThanAPanelServes) {
 }
 
 GANQ_INSTANTIATE(MatmulTest);
+
+/// Tiles that the cost model would not choose, too.
+class MatmulTileTest : public MatmulTest {
+protected:
+  void SetUp() override {
+    auto target = CpuTarget::get("host");
+    bool isHost = llvm::StringRef(GetParam()) == "host";
+    if (!target)
+      llvm::consumeError(target.takeError());
+    if (isHost && (!target || !target->amxFloats))
+      GTEST_SKIP() << "needs tile registers";
+    if (!isHost)
+      MatmulTest::SetUp();
+  }
+  void runAll() {
+    runPacked({17, 33, 300}, true, 3, 0, true);
+    runPacked({260, 40, 80}, false, 8, 16);
+    runFloat({33, 5, 600}, "f32", true);
+  }
+};
+
+TEST_P(MatmulTileTest, Tiles) {
+  if (llvm::StringRef(GetParam()) != "host")
+    GTEST_SKIP() << "has no tile registers";
+  tile = "tiles rows=32 served=256 columns=256";
+  runAll();
+}
+
+TEST_P(MatmulTileTest, Panels) {
+  tile = llvm::StringRef(GetParam()) == "x86-64-v3"
+             ? "panels rows=6 served=256 columns=256"
+             : "panels rows=12 served=256 columns=256";
+  runAll();
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, MatmulTileTest,
+                         ::testing::Values("x86-64-v3", "x86-64-v4", "host"),
+                         [](const ::testing::TestParamInfo<const char *> &i) {
+                           return llvm::StringRef(i.param) == "host"
+                                      ? "host"
+                                      : cpuTestName(i);
+                         });
 
 } // namespace

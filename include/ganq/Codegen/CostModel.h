@@ -15,16 +15,37 @@
 #include "ganq/IR/GanqDialect.h"
 #include "ganq/Target/CpuTarget.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include <algorithm>
 
 namespace ganq {
 
-/// Whether weights of a product with `rows` rows of x (-1: not known) are
-/// decoded to the first cache once for all rows, instead of in registers for
-/// each few of them.
-bool decodesFirst(int64_t rows, bool avx512);
+/// How a product is computed, and how much of it at once.
+struct KernelTile {
+  enum class Kind {
+    registers, ///< Weights are decoded in registers, for `rows` rows of x.
+    panels,    ///< They are decoded to the first cache, for `served` rows.
+    tiles,     ///< The same; tile registers (AMX) multiply.
+    planes,    ///< Ones are counted in planes of bits.
+  };
+  Kind kind = Kind::registers;
+  int64_t rows = 1; ///< Of x whose sums stay in registers.
+  int64_t served = 0;
+  /// Of W that are decoded at once; groups and units of codes may ask for
+  /// fewer or a little more.
+  int64_t columns = 0;
 
-/// The same of a product of integers.
-bool decodesIntegersFirst(int64_t rows, bool avx512);
+  /// `registers rows=4`, `panels rows=12 served=256 columns=256`.
+  std::string str() const;
+};
+
+/// The tiles that kernels of a product in buffer form exist for, a
+/// `ganq.matmul` or `ganq.packed_matmul`: at least one.
+llvm::SmallVector<KernelTile> listTiles(mlir::Operation *product,
+                                        const CpuTarget &target);
+
+/// Name of the attribute of a product that names its tile, as `str()` does, in
+/// place of the cost model.
+inline constexpr llvm::StringLiteral kTileAttrName = "ganq.tile";
 
 /// How codes of a weight and of the activation are multiplied: by counting ones
 /// where that takes fewer instructions. The scheme rounds activations.
@@ -41,27 +62,38 @@ struct KernelCost {
   /// operands; none for addresses. Those of tile registers count by the cycles
   /// of their unit. A loop of unknown length counts once.
   int64_t instructions = 0;
-  /// Seconds of one thread for the instructions that compute; others that load
-  /// and store run beside them.
-  double computing = 0;
   /// Of the weight, as it is stored.
   int64_t bytes = 0;
+  /// Seconds of one thread for the instructions that compute, beside which
+  /// others load and store, and for those of tile registers.
+  double computing = 0;
+  /// Seconds of one thread for reading the weight.
+  double reading = 0;
+  /// Whether the weight is read in all of the kernel, and not just where it is
+  /// decoded for many rows.
+  bool overlaps = true;
 
-  /// Seconds of one thread: the longer of `computing` and reading the weight.
-  double getSeconds() const;
-  bool isBoundByMemory() const;
+  double getSeconds() const {
+    return overlaps ? std::max(computing, reading) : computing + reading;
+  }
+  bool isBoundByMemory() const { return reading >= computing; }
 };
 
 /// Counts a kernel (lo, hi, inputs...) -> () over `items` items.
 KernelCost countKernel(mlir::func::FuncOp kernel, int64_t items, int64_t bytes,
-                       const CpuTarget &target);
+                       const CpuTarget &target,
+                       KernelTile::Kind kind = KernelTile::Kind::registers);
+
+/// Bytes of a product's weight, as it is stored.
+int64_t getWeightBytes(mlir::Operation *product);
 
 /// The cost of the kernel that `product` calls, in the module's attribute
 /// `ganq.kernels`: an array of dictionaries with the weight's key, the function
-/// ("decode", ...), the kernel's name, rows of x, instructions, bytes and
-/// nanoseconds of one thread.
+/// ("decode", ...), the kernel's name and tile, rows of x, instructions, bytes
+/// and nanoseconds of one thread.
 mlir::DictionaryAttr describeProduct(mlir::Operation *product,
                                      llvm::StringRef kernel,
+                                     const KernelTile &tile,
                                      const KernelCost &cost);
 
 } // namespace ganq

@@ -24,6 +24,7 @@ struct CpuTarget {
   bool vnni = false;     ///< vpdpbusd in the widest registers.
   bool popcount = false; ///< vpopcntq in the widest registers.
   bool amx = false;      ///< Tile registers with products of bytes.
+  bool amxFloats = false; ///< The same of bf16.
 
   /// Looks up `x86-64-v3`, the same with AVX-VNNI as `x86-64-v3-vnni`,
   /// `x86-64-v4` or `host`. An error names the valid names; `host` fails on a
