@@ -92,6 +92,18 @@ def aims(result):
     yield f"M = {PREFILL_ROWS} >= {PREFILL_RATIO:g}x cuBLAS f16", reached(values, PREFILL_RATIO)
 
 
+def models(result):
+    head = ("model", "tokens as on the CPU", "decode tok/s", "of copy", "prefill tok/s")
+    rows = [
+        (
+            each["name"], f"{each['same']} of {each['tokens']}", f"{each['decode']:.0f}",
+            f"{each['fraction']:.1%}", f"{each['prefill']:.0f}",
+        )
+        for each in result["models"]
+    ]  # fmt: skip
+    return table(head, rows or [("all", *4 * [NOT_MEASURED])])
+
+
 def text(result):
     lines = [
         f"Device: {result['device'] or 'none'}",
@@ -108,6 +120,7 @@ def text(result):
         else:
             head = ("kernel", "us", "TOPS", "vs cuBLAS f16", "vs cuBLAS int8", "vs Triton int4")
             lines += table(head, batch_rows(result, m, (n, k)))
+    lines += ["", *models(result)]
     words = {None: NOT_MEASURED, True: "reached", False: "MISSED"}
     lines += ["", *table(("aim", ""), [(aim, words[got]) for aim, got in aims(result)])]
     return "\n".join(lines) + "\n"

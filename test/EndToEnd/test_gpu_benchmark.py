@@ -17,7 +17,7 @@ KERNELS = (
     r"^(lut3/gem[vm]-(1|16)|uniform4-g128/gemm-16|pot3-g128/gemv-1|"
     r"w4a4/(dp4a-1|btc-16)|quantize8/bytes)$"
 )
-MODULES = ("baselines", "driver", "problems", "report")
+MODULES = ("baselines", "driver", "models", "problems", "report")
 
 
 def load(path):
@@ -33,7 +33,7 @@ def package(tmp_path_factory):
     tool = [sys.executable, GPU / "package", folder, "--home", HOME]
     if not (HOME / "bin" / "gpu-build").is_file():
         pytest.skip("gpu-build is not built")
-    subprocess.run([*tool, "--chips", "emulator", "--only", KERNELS], check=True)
+    subprocess.run([*tool, "--chips", "emulator", "--only", KERNELS, "--models"], check=True)
     return folder
 
 
@@ -121,6 +121,47 @@ def test_asks_the_driver_for_what_the_runtime_does(program):
 def test_all_kernels_have_names_of_their_own():
     listed = [each.split(":")[0] for each in load(GPU / "package").kernels()]
     assert len(listed) == len(set(listed)) > 80
+
+
+STUB = """#!{python}
+import json, sys
+if "-o" in sys.argv:
+    open(sys.argv[sys.argv.index("-o") + 1], "w").write(" ".join(sys.argv[1:]))
+elif any(each.startswith("--generate") for each in sys.argv) and "--benchmark" not in sys.argv:
+    made = open(sys.argv[1]).read()
+    print(json.dumps({{"tokens": [5, 6, 7] if "=lut" in made or "--target" not in made else {other}}}))
+else:
+    print(json.dumps({{"decode_tokens_per_second": 123.0, "prefill_tokens_per_second": 4567.0,
+                      "bandwidth_fraction": 0.5}}))
+"""
+
+
+@pytest.mark.parametrize("other, status", [([5, 9, 7], 0), ([9, 6, 7], 1)])
+def test_compares_tokens_of_models(package, program, other, status, tmp_path, capsys):
+    """With stand-ins for the tools: packing, the comparison and the table."""
+    folder, tools = tmp_path / "kernels", tmp_path / "home" / "bin"
+    tools.mkdir(parents=True)
+    for name in ("ganq-compile", "ganq-run"):
+        (tools / name).write_text(STUB.format(python=sys.executable, other=other))
+        (tools / name).chmod(0o755)
+    headers = tmp_path / "system" / "nlohmann"
+    headers.mkdir(parents=True)
+    (headers / "json.hpp").touch()
+    (tmp_path / "home" / "CMakeCache.txt").write_text(f"GANQ_NLOHMANN_JSON:PATH={headers.parent}\n")
+    models = sys.modules["models"]
+    models.pack(str(folder), str(tools), ["tiny.onnx"], "sm_80,sm_90a", str(ROOT))
+    assert "--target=cuda --chips=sm_80,sm_90a" in (folder / "models" / "tiny-lut4.ganq").read_text()
+    assert (folder / "runtime" / "CMakeLists.txt").is_file()
+    assert (folder / "include" / "nlohmann" / "json.hpp").is_file()
+    for name in ("kernels.json", "emulator.so"):
+        (folder / name).symlink_to(package / name)
+    emulator = ["--emulator", str(HOME / "lib" / "libganq_emulator.so"), "--check-only", "--only=quantize"]
+    arguments = ["--package", str(folder), *emulator, "--ganq-run", str(tools / "ganq-run")]
+    assert program.main(arguments) == status
+    printed = capsys.readouterr().out
+    assert re.search(r"tiny-lut4 +3 of 3 +123 +50\.0% +4567", printed)
+    assert re.search(rf"tiny-pot3 +{1 - status} of 3", printed)
+    assert ("WRONG: tiny-pot3: the first token" in printed) == bool(status)
 
 
 TRITON = """
