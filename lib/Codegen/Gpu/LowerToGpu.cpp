@@ -88,12 +88,11 @@ private:
       if (fused.contains(op))
         continue;
       builder.setInsertionPoint(op);
-      NewTokens before = tokens.lookup(op);
-      if (!before.getOps().empty()) {
-        FailureOr<Value> past = getPast(op, cast<AttentionOp>(op).getPast());
-        if (failed(past))
+      if (auto attention = dyn_cast<AttentionOp>(op)) {
+        if (failed(
+                lowerAttention(builder, library, attention, tokens.lookup(op))))
           return failure();
-        launchNewTokens(builder, library, op->getLoc(), before, *past);
+        continue;
       }
       if (failed(launch(builder, library, op, sums.lookup(op))))
         return failure();
@@ -236,6 +235,20 @@ private:
                            "the step function");
   }
 
+  static LogicalResult lowerAttention(IRRewriter &builder,
+                                      GpuKernelLibrary &library, AttentionOp op,
+                                      NewTokens tokens) {
+    FailureOr<Value> past = Value();
+    if (op.getPast())
+      past = getPast(op, op.getPast());
+    if (failed(past))
+      return failure();
+    if (!canFuseNewTokens(op, tokens) && !tokens.getOps().empty())
+      launchNewTokens(builder, library, op.getLoc(), tokens, *past);
+    launchAttention(builder, library, op, *past, tokens);
+    return success();
+  }
+
   static LogicalResult launch(IRRewriter &builder, GpuKernelLibrary &library,
                               Operation *op, linalg::GenericOp sum) {
     auto withPast = [&](auto emit, auto op, Value count) -> LogicalResult {
@@ -266,12 +279,6 @@ private:
         })
         .Case([&](KvUpdateOp op) {
           return withPast(launchKvUpdate, op, op.getPast());
-        })
-        .Case([&](AttentionOp op) -> LogicalResult {
-          if (op.getPast())
-            return withPast(launchAttention, op, op.getPast());
-          launchAttention(builder, library, op, Value());
-          return success();
         })
         .Case([&](memref::CopyOp op) {
           auto generic = linalg::makeMemRefCopyOp(

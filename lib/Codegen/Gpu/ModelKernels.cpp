@@ -177,9 +177,8 @@ void ganq::launchSwiglu(OpBuilder &builder, GpuKernelLibrary &library,
       });
 }
 
-/// One element of the rotated x: x is [B, H, S, D], cos and sin [S, R/2].
-static Value emitRope(LaneBuilder &k, RopeOp op, Value x, Value cos, Value sin,
-                      const Values &at) {
+Value ganq::emitRope(LaneBuilder &k, RopeOp op, Value x, Value cos, Value sin,
+                     const Values &at) {
   int64_t half = typeOf(cos).getShape().back();
   bool interleaved = op.getInterleaved();
   Value column = at[3];

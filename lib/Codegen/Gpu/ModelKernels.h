@@ -29,8 +29,11 @@ void launchKvUpdate(mlir::OpBuilder &builder, GpuKernelLibrary &library,
                     KvUpdateOp op, mlir::Value past);
 void launchNewTokens(mlir::OpBuilder &builder, GpuKernelLibrary &library,
                      mlir::Location loc, NewTokens tokens, mlir::Value past);
+/// Whether the kernel of a step's attention also does what makes new tokens.
+bool canFuseNewTokens(AttentionOp op, NewTokens tokens);
+/// With `tokens` if it can.
 void launchAttention(mlir::OpBuilder &builder, GpuKernelLibrary &library,
-                     AttentionOp op, mlir::Value past);
+                     AttentionOp op, mlir::Value past, NewTokens tokens);
 void launchMatmul(mlir::OpBuilder &builder, GpuKernelLibrary &library,
                   MatmulOp op);
 /// One lane for each point of the parallel loops. Fails with a diagnostic where
@@ -39,6 +42,10 @@ mlir::LogicalResult launchLinalg(mlir::OpBuilder &builder,
                                  GpuKernelLibrary &library,
                                  mlir::linalg::LinalgOp op);
 
+/// In a kernel: one element of the rotated x; x is [B, H, S, D], cos and sin
+/// [S, R/2].
+mlir::Value emitRope(LaneBuilder &k, RopeOp op, mlir::Value x, mlir::Value cos,
+                     mlir::Value sin, const KernelBuilder::Values &at);
 /// In a kernel: the number of tokens seen before this step.
 mlir::Value loadPast(LaneBuilder &k, mlir::Value past);
 

@@ -2,19 +2,26 @@
 // RUN: ganq-opt %s --ganq-separate-buffers --ganq-lower-to-gpu --ganq-gpu-to-nvvm --ganq-emulate='order=all' -o /dev/null \
 // RUN:   | FileCheck %s --check-prefix=VALUES
 
-// A sum with the norm that reads it; the rope of queries and keys with both
-// writes to the caches; conversions with what comes before them.
+// A sum with the norm that reads it; the rope of queries and keys and both
+// writes to the caches with attention; conversions with what comes before them.
 // CHECK-LABEL: func.func @decode(
 // CHECK-NOT: gpu.launch_func
 // CHECK: gpu.launch_func @ganq_kernels::@add_rms_norm {{.*}} args(%{{.*}} : memref<1x1x4xf32>, %{{.*}} : memref<1x1x4xf16>, %{{.*}} : memref<1x1x4xf32>, %{{.*}} : memref<1x1x4xf32>)
 // CHECK-NOT: gpu.launch_func
 // CHECK: gpu.launch_func @ganq_kernels::@elementwise {{.*}} : memref<1x1x4xf16>, %{{.*}} : memref<1x1x4xf16>)
 // CHECK-NOT: gpu.launch_func
-// CHECK: gpu.launch_func @ganq_kernels::@new_tokens{{.*}} args(%[[PAST:[a-z0-9]*]] : memref<1xi64>, {{.*}} : memref<1x1x4x4xf16>, {{.*}} : memref<1x1x4x4xf32>)
-// CHECK-NOT: gpu.launch_func
-// CHECK: gpu.launch_func @ganq_kernels::@attention{{.*}} : memref<1x2x1x4xf16>, %[[PAST]] : memref<1xi64>)
+// CHECK: gpu.launch_func @ganq_kernels::@attention{{.*}} args(%{{.*}} : memref<1x2x1x4xf32>, %{{.*}} : memref<1x1x4x4xf16>, %{{.*}} : memref<1x1x4x4xf32>, %{{.*}} : memref<1x2x1x4xf16>, %{{.*}} : memref<1xi64>,
 // CHECK-NOT: gpu.launch_func
 // CHECK: gpu.launch_func @ganq_kernels::@elementwise{{.*}} : memref<1x1x8xf16>, %{{.*}} : memref<1x1x8xf16>)
+// CHECK-NOT: gpu.launch_func
+// CHECK: return
+
+// With several tokens, or another past, these have a launch of their own.
+// CHECK-LABEL: func.func @prefill(
+// CHECK-NOT: gpu.launch_func
+// CHECK: gpu.launch_func @ganq_kernels::@new_tokens{{.*}} args(%[[PAST:[a-z0-9]*]] : memref<1xi64>, {{.*}} : memref<1x1x4x4xf16>, {{.*}} : memref<1x1x4x4xf32>)
+// CHECK-NOT: gpu.launch_func
+// CHECK: gpu.launch_func @ganq_kernels::@attention{{.*}} : memref<1x2x2x4xf32>, %[[PAST]] : memref<1xi64>)
 // CHECK-NOT: gpu.launch_func
 // CHECK: return
 
@@ -80,6 +87,22 @@ func.func @decode(%a: memref<1x1x4xf32>, %b: memref<1x1x4xf32>, %s: memref<1x1x4
   return
 }
 
+func.func @prefill(%q: memref<1x2x2x4xf32>, %k: memref<1x1x2x4xf32>, %v: memref<1x1x2x4xf32>,
+                   %cos: memref<2x2xf32>, %sin: memref<2x2xf32>, %past: memref<1xi64>,
+                   %keys: memref<1x1x4x4xf16>, %values: memref<1x1x4x4xf32>, %o: memref<1x2x2x4xf32>) {
+  %c0 = arith.constant 0 : index
+  %count = memref.load %past[%c0] : memref<1xi64>
+  %p = arith.index_cast %count : i64 to index
+  ganq.kv_update %v into %values[%p] : memref<1x1x2x4xf32>, memref<1x1x4x4xf32>
+  %turned = memref.alloc() : memref<1x2x2x4xf32>
+  ganq.rope %q, %cos, %sin out(%turned : memref<1x2x2x4xf32>) : memref<1x2x2x4xf32>, memref<2x2xf32>, memref<2x2xf32>
+  %key = memref.alloc() : memref<1x1x2x4xf32>
+  ganq.rope %k, %cos, %sin out(%key : memref<1x1x2x4xf32>) : memref<1x1x2x4xf32>, memref<2x2xf32>, memref<2x2xf32>
+  ganq.kv_update %key into %keys[%p] : memref<1x1x2x4xf32>, memref<1x1x4x4xf16>
+  ganq.attention %turned, %keys, %values past(%p) causal out(%o : memref<1x2x2x4xf32>) {scale = 0.125 : f32} : memref<1x2x2x4xf32>, memref<1x1x4x4xf16>, memref<1x1x4x4xf32>
+  return
+}
+
 func.func @apart(%a: memref<1x1x4xf32>, %n: memref<1x1x4xf32>, %k: memref<1x1x1x4xf32>, %cos: memref<1x2xf32>, %sin: memref<1x2xf32>,
                  %past: index, %q: memref<1x1x1x4xf32>, %keys: memref<1x1x4x4xf32>, %values: memref<1x1x4x4xf32>,
                  %o: memref<1x1x1x4xf32>, %copy: memref<1x1x4x4xf32>) {
@@ -109,6 +132,12 @@ memref.global "private" constant @sin : memref<1x2xf32> = dense<[[2.0, -1.0]]>
 memref.global "private" constant @one : memref<1xi64> = dense<1>
 memref.global "private" @keys : memref<1x1x4x4xf16> = dense<[[[[1.0, 0.0, -1.0, 2.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]]>
 memref.global "private" @values : memref<1x1x4x4xf32> = dense<[[[[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]]>
+
+memref.global "private" constant @q2 : memref<1x2x2x4xf32> = dense<[[[[1.0, 2.0, 3.0, 4.0], [-1.0, 0.5, 2.0, -3.0]], [[0.0, 1.0, 0.0, 1.0], [2.0, 0.0, 2.0, 0.0]]]]>
+memref.global "private" constant @k2 : memref<1x1x2x4xf32> = dense<[[[[1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 1.5, 2.0]]]]>
+memref.global "private" constant @v2 : memref<1x1x2x4xf32> = dense<[[[[5.0, 6.0, 7.0, 8.0], [-1.0, -2.0, -3.0, -4.0]]]]>
+memref.global "private" constant @cos2 : memref<2x2xf32> = dense<[[0.5, 0.25], [1.0, 0.0]]>
+memref.global "private" constant @sin2 : memref<2x2xf32> = dense<[[2.0, -1.0], [0.0, 1.0]]>
 
 func.func private @printMemrefF32(memref<*xf32>)
 
@@ -174,5 +203,23 @@ func.func @main() {
     %1 = arith.extf %0 : f16 to f32
     vector.print %1 : f32
   }
+  // Two tokens behind the two that are there.
+  %two = arith.constant 2 : i64
+  %past = memref.alloc() : memref<1xi64>
+  memref.store %two, %past[%c0] : memref<1xi64>
+  %q2 = memref.get_global @q2 : memref<1x2x2x4xf32>
+  %k2 = memref.get_global @k2 : memref<1x1x2x4xf32>
+  %v2 = memref.get_global @v2 : memref<1x1x2x4xf32>
+  %cos2 = memref.get_global @cos2 : memref<2x2xf32>
+  %sin2 = memref.get_global @sin2 : memref<2x2xf32>
+  %o = memref.alloc() : memref<1x2x2x4xf32>
+  call @prefill(%q2, %k2, %v2, %cos2, %sin2, %past, %keys, %values, %o)
+      : (memref<1x2x2x4xf32>, memref<1x1x2x4xf32>, memref<1x1x2x4xf32>, memref<2x2xf32>, memref<2x2xf32>, memref<1xi64>, memref<1x1x4x4xf16>, memref<1x1x4x4xf32>, memref<1x2x2x4xf32>) -> ()
+  // VALUES: [4.9998{{[0-9]*}}, 5.9998{{[0-9]*}}, 6.9998{{[0-9]*}}, 7.9998{{[0-9]*}}]
+  // VALUES-SAME: [4.8644{{[0-9]*}}, 5.8401{{[0-9]*}}, 6.815{{[0-9]*}}, 7.791{{[0-9]*}}]
+  // VALUES-SAME: [4.370{{[0-9]*}}, 5.370{{[0-9]*}}, 6.370{{[0-9]*}}, 7.370{{[0-9]*}}]
+  // VALUES-SAME: [1.402{{[0-9]*}}, 1.548{{[0-9]*}}, 1.694{{[0-9]*}}, 1.841{{[0-9]*}}]
+  %op = memref.cast %o : memref<1x2x2x4xf32> to memref<*xf32>
+  call @printMemrefF32(%op) : (memref<*xf32>) -> ()
   return
 }

@@ -7,9 +7,9 @@
 // CHECK-NOT: gpu.launch_func
 // CHECK: gpu.launch_func @ganq_kernels::@gemv_uniform4_f16_m1_f32_x3
 // CHECK-NOT: gpu.launch_func
-// CHECK: gpu.launch_func @ganq_kernels::@new_tokens
-// CHECK-NOT: gpu.launch_func
 // CHECK: gpu.launch_func @ganq_kernels::@attention
+// CHECK-NOT: gpu.launch_func
+// CHECK: gpu.launch_func @ganq_kernels::@combine{{.*}} : memref<1x8x1x8xf16>)
 // CHECK-NOT: gpu.launch_func
 // CHECK: gpu.launch_func @ganq_kernels::@gemv_uniform4_f16_m1_f32 blocks
 // CHECK-NOT: gpu.launch_func

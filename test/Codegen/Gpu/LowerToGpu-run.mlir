@@ -81,6 +81,17 @@ func.func @long(%q: memref<1x1x1x4xf32>, %past: memref<1xi64>, %k: memref<1x1x30
   ganq.attention %q, %k, %v past(%p) causal out(%y : memref<1x1x1x4xf32>) {scale = 0.5 : f32} : memref<1x1x1x4xf32>, memref<1x1x300x4xf32>, memref<1x1x300x4xf32>
   return
 }
+// The same with key and value of the last of these as new ones.
+func.func @long_step(%q: memref<1x1x1x4xf32>, %new_k: memref<1x1x1x4xf32>, %new_v: memref<1x1x1x4xf32>, %past: memref<1xi64>,
+                     %k: memref<1x1x300x4xf32>, %v: memref<1x1x300x4xf32>, %y: memref<1x1x1x4xf32>) {
+  %c0 = arith.constant 0 : index
+  %count = memref.load %past[%c0] : memref<1xi64>
+  %p = arith.index_cast %count : i64 to index
+  ganq.kv_update %new_k into %k[%p] : memref<1x1x1x4xf32>, memref<1x1x300x4xf32>
+  ganq.kv_update %new_v into %v[%p] : memref<1x1x1x4xf32>, memref<1x1x300x4xf32>
+  ganq.attention %q, %k, %v past(%p) causal out(%y : memref<1x1x1x4xf32>) {scale = 0.5 : f32} : memref<1x1x1x4xf32>, memref<1x1x300x4xf32>, memref<1x1x300x4xf32>
+  return
+}
 func.func @copies(%x: memref<1x2x4xf32>, %t: memref<1x4x2xf32>, %y: memref<1x2x4xf32>, %z: memref<1x2xf32>) {
   %zero = arith.constant 0.0 : f32
   linalg.transpose ins(%x : memref<1x2x4xf32>) outs(%t : memref<1x4x2xf32>) permutation = [0, 2, 1]
@@ -130,7 +141,9 @@ memref.global "private" @k : memref<1x1x5x4xf16> = dense<[[[[1.0, 0.0, -1.0, 2.0
 memref.global "private" @v : memref<1x1x5x4xf32> = dense<[[[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]]>
 memref.global "private" constant @mask : memref<1x1x2x5xf32> = dense<[[[[0.0, -1.0, 0.0, 0.5, 0.0], [0.25, 0.0, 0.0, 0.0, 0.0]]]]>
 memref.global "private" constant @q1 : memref<1x1x1x4xf32> = dense<3.0>
-memref.global "private" constant @long_k : memref<1x1x300x4xf32> = dense<0.25>
+memref.global "private" constant @new_k : memref<1x1x1x4xf32> = dense<0.25>
+memref.global "private" constant @new_v : memref<1x1x1x4xf32> = dense<199.0>
+memref.global "private" @long_k : memref<1x1x300x4xf32> = dense<0.25>
 
 func.func private @printMemrefF32(memref<*xf32>)
 
@@ -261,6 +274,24 @@ func.func @main() {
   %lp = memref.cast %l : memref<1x1x1x4xf32> to memref<*xf32>
   call @long(%q1, %most, %long_k, %long_v, %l) : (memref<1x1x1x4xf32>, memref<1xi64>, memref<1x1x300x4xf32>, memref<1x1x300x4xf32>, memref<1x1x1x4xf32>) -> ()
   call @printMemrefF32(%lp) : (memref<*xf32>) -> ()
+  // CHECK: [99.5, 99.5, 99.5, 99.5]
+  // CHECK-NEXT: 199
+  // CHECK-NEXT: 0.25
+  %nan = arith.constant 0x7FC00000 : f32
+  %c199 = arith.constant 199 : index
+  scf.for %j = %c0 to %c4 step %c1 {
+    memref.store %nan, %long_k[%c0, %c0, %c199, %j] : memref<1x1x300x4xf32>
+    memref.store %nan, %long_v[%c0, %c0, %c199, %j] : memref<1x1x300x4xf32>
+  }
+  %new_k = memref.get_global @new_k : memref<1x1x1x4xf32>
+  %new_v = memref.get_global @new_v : memref<1x1x1x4xf32>
+  call @long_step(%q1, %new_k, %new_v, %most, %long_k, %long_v, %l)
+      : (memref<1x1x1x4xf32>, memref<1x1x1x4xf32>, memref<1x1x1x4xf32>, memref<1xi64>, memref<1x1x300x4xf32>, memref<1x1x300x4xf32>, memref<1x1x1x4xf32>) -> ()
+  call @printMemrefF32(%lp) : (memref<*xf32>) -> ()
+  %written_v = memref.load %long_v[%c0, %c0, %c199, %c0] : memref<1x1x300x4xf32>
+  %written_k = memref.load %long_k[%c0, %c0, %c199, %c0] : memref<1x1x300x4xf32>
+  vector.print %written_v : f32
+  vector.print %written_k : f32
 
   // CHECK: [1, -1], [2, 0.5], [3, 2], [4, -3]
   // CHECK: [1, 2, 3, 4], [-1, 0.5, 2, -3]
