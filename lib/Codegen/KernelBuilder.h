@@ -12,6 +12,7 @@
 #ifndef GANQ_LIB_CODEGEN_KERNELBUILDER_H
 #define GANQ_LIB_CODEGEN_KERNELBUILDER_H
 
+#include "SharedFunctions.h"
 #include "ganq/Codegen/CostModel.h"
 #include "ganq/IR/GanqDialect.h"
 #include "ganq/Target/CpuTarget.h"
@@ -121,7 +122,7 @@ private:
 };
 
 /// The kernels of a module: private functions (lo, hi, inputs...), one for each
-/// key.
+/// key, and no two of the same body.
 class KernelLibrary {
 public:
   using Body = llvm::function_ref<void(KernelBuilder &, mlir::Value lo,
@@ -155,7 +156,10 @@ public:
 
   bool hasAvx512() const { return target.avx512; }
   const CpuTarget &getTarget() const { return target; }
-  unsigned getNumKernels() const { return kernels.size() + products.size(); }
+  /// Kernels of different keys that turn out equal count once.
+  unsigned getNumKernels() const {
+    return kernels.size() + products.size() - functions.getNumShared();
+  }
 
   /// A kernel of products, with what it was chosen for.
   struct Product {
@@ -187,7 +191,7 @@ private:
 
   mlir::ModuleOp module;
   CpuTarget target;
-  mlir::SymbolTable symbols;
+  SharedFunctions functions;
   llvm::StringMap<mlir::func::FuncOp> kernels;
   llvm::StringMap<Product> products;
   const Product *lastProduct = nullptr;

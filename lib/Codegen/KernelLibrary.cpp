@@ -16,7 +16,7 @@ using namespace ganq;
 static constexpr int64_t kMinWork = 16384;
 
 KernelLibrary::KernelLibrary(ModuleOp module, const CpuTarget &target)
-    : module(module), target(target), symbols(module) {}
+    : module(module), target(target), functions(module) {}
 
 func::FuncOp KernelLibrary::create(StringRef name, TypeRange inputs,
                                    Emit emit) {
@@ -38,10 +38,8 @@ func::FuncOp KernelLibrary::create(StringRef name, TypeRange inputs,
 func::FuncOp KernelLibrary::getKernel(StringRef name, const std::string &key,
                                       TypeRange inputs, Emit emit) {
   func::FuncOp &kernel = kernels[(name + "|" + key).str()];
-  if (!kernel) {
-    kernel = create(name, inputs, emit);
-    symbols.insert(kernel);
-  }
+  if (!kernel)
+    kernel = functions.add(create(name, inputs, emit));
   return kernel;
 }
 
@@ -97,7 +95,7 @@ void KernelLibrary::callProduct(
       if (other.kernel)
         other.kernel.erase();
     }
-    symbols.insert(best.kernel);
+    best.kernel = functions.add(best.kernel);
   }
   lastProduct = &best;
   Value count =

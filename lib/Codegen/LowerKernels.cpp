@@ -51,6 +51,7 @@ public:
       return;
     SmallVector<Attribute> list(products.begin(), products.end());
     module->setAttr("ganq.kernels", ArrayAttr::get(module.getContext(), list));
+    size_t number = 0;
     for (auto &[name, kernel] : kernels) {
       auto remark = emitRemark(*kernel.loc);
       remark << name.getValue() << ", rows of x: ";
@@ -63,7 +64,8 @@ public:
              << kernel.cost.bytes << " bytes, "
              << llvm::formatv("{0:f1}", kernel.cost.getSeconds() * 1e6).str()
              << " us of one thread, bound by "
-             << (kernel.cost.isBoundByMemory() ? "memory" : "computing");
+             << (kernel.cost.isBoundByMemory() ? "memory" : "computing")
+             << "; kernel " << ++number << " of " << kernels.size();
     }
   }
 

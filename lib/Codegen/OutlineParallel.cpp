@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "SharedFunctions.h"
 #include "ganq/Codegen/Passes.h"
 #include "ganq/IR/GanqDialect.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
@@ -11,7 +12,6 @@
 #include "mlir/IR/Matchers.h"
 #include "mlir/Transforms/RegionUtils.h"
 #include "llvm/ADT/SetVector.h"
-#include <map>
 
 namespace ganq {
 #define GEN_PASS_DEF_OUTLINEPARALLEL
@@ -37,7 +37,7 @@ struct OutlineParallelPass
   using OutlineParallelBase::OutlineParallelBase;
 
   void runOnOperation() override {
-    SymbolTable symbols(getOperation());
+    SharedFunctions functions(getOperation());
     SmallVector<scf::ParallelOp> loops;
     getOperation().walk<WalkOrder::PreOrder>([&](scf::ParallelOp loop) {
       if (canOutline(loop))
@@ -45,8 +45,7 @@ struct OutlineParallelPass
       return WalkResult::skip();
     });
     for (scf::ParallelOp loop : loops)
-      outline(loop, symbols);
-    outlined.clear();
+      outline(loop, functions);
   }
 
 private:
@@ -84,7 +83,7 @@ private:
     return work >= minWork;
   }
 
-  void outline(scf::ParallelOp loop, SymbolTable &symbols) {
+  void outline(scf::ParallelOp loop, SharedFunctions &functions) {
     Location loc = loop.getLoc();
     OpBuilder builder(loop);
     unsigned rank = loop.getNumLoops();
@@ -128,7 +127,7 @@ private:
       (matchPattern(value, m_Constant()) ? constants : inputs).push_back(value);
 
     func::FuncOp function =
-        share(createFunction(loop, inputs, constants, split, trips), symbols);
+        functions.add(createFunction(loop, inputs, constants, split, trips));
     auto callee = FlatSymbolRefAttr::get(function.getSymNameAttr());
     if (!dynamic) {
       DispatchOp::create(builder, loc, callee, count, inputs);
@@ -155,32 +154,6 @@ private:
           scf::YieldOp::create(inner, loc);
         });
     loop.erase();
-  }
-
-  /// A function of the module that does the same as `function`: one of an
-  /// earlier loop, such as that of another layer, or `function` itself.
-  func::FuncOp share(func::FuncOp function, SymbolTable &symbols) {
-    llvm::hash_code hash = mlir::hash_value(function.getFunctionType());
-    function.walk([&](Operation *op) {
-      if (op != function.getOperation())
-        hash = llvm::hash_combine(hash,
-                                  OperationEquivalence::computeHash(
-                                      op, OperationEquivalence::ignoreHashValue,
-                                      OperationEquivalence::ignoreHashValue,
-                                      OperationEquivalence::IgnoreLocations));
-    });
-    SmallVector<func::FuncOp> &candidates = outlined[hash];
-    for (func::FuncOp other : candidates)
-      if (other.getFunctionType() == function.getFunctionType() &&
-          OperationEquivalence::isRegionEquivalentTo(
-              &other.getBody(), &function.getBody(),
-              OperationEquivalence::IgnoreLocations)) {
-        function.erase();
-        return other;
-      }
-    symbols.insert(function);
-    candidates.push_back(function);
-    return function;
   }
 
   /// Not yet in the module.
@@ -236,9 +209,6 @@ private:
     func::ReturnOp::create(builder, loc);
     return function;
   }
-
-  /// The functions made so far, by what they do.
-  std::map<size_t, SmallVector<func::FuncOp>> outlined;
 };
 
 } // namespace

@@ -143,6 +143,9 @@ TEST_F(ToolTest, InspectsAndMeasures) {
           "40 instructions, 128 bytes, 0.1 us predicted for one thread\n"),
       std::string::npos)
       << plain.out;
+  EXPECT_NE(plain.out.find("kernels          1 for all products\n"),
+            std::string::npos)
+      << plain.out;
   EXPECT_EQ(object["weight_bytes"], 128);
   object = json::parse(run("m.ganq --benchmark --json").out);
   EXPECT_GT(object["decode_tokens_per_second"].get<double>(), 0);

@@ -346,6 +346,8 @@ Status inspect(const ModelPointer &model, const Options &options) {
                static_cast<long long>(kernel.bytes),
                double(kernel.nanoseconds) / 1e3);
   }
+  if (!seen.empty())
+    printf("kernels          %zu for all products\n", seen.size());
   return Status();
 }
 
