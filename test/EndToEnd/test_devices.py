@@ -9,6 +9,7 @@ import struct
 import numpy as np
 import pytest
 from conftest import DEMO, data_file, run_tool
+from test_block_quantized import to_nbits
 from test_generate import generate
 
 onnx = pytest.importorskip("onnx")
@@ -53,6 +54,19 @@ def test_the_emulator_decodes_what_the_cpu_does(name, options, compiled, tmp_pat
     device = compiled(path(name), "--prefill-chunk=12", *options, "--target=emulator")
     prompt = [(37 * i + 11) % 54 for i in range(19)]
     assert generate(device, prompt, 32, tmp_path) == generate(cpu, prompt, 32, tmp_path)
+
+
+def test_weights_that_a_model_brings_quantized(tmp_path):
+    """Scales of f32 become f16."""
+    model = onnx.load(path("demo"))
+    to_nbits(model, 32)
+    onnx.save(model, tmp_path / "m.onnx")
+    tokens = []
+    for options in ["--prefill-chunk=1"], ["--prefill-chunk=12", "--target=emulator"]:
+        run_tool("ganq-compile", tmp_path / "m.onnx", "-o", tmp_path / "m.ganq", *options)
+        tokens.append(generate(tmp_path / "m.ganq", range(5, 20), 16, tmp_path))
+    assert products(tmp_path / "m.ganq") >= {"gemv_uniform4g32_f16_m1_f32", "gemm_uniform4g32_f16_m16_f32"}
+    assert tokens[0] == tokens[1]
 
 
 def kernels(model):

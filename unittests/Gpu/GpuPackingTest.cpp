@@ -174,6 +174,40 @@ TEST(GpuPackingTest, Integers) {
     }
 }
 
+TEST(GpuPackingTest, RoundsScales) {
+  mlir::MLIRContext context;
+  context.loadDialect<GanqDialect>();
+  auto stored =
+      UniformAttr::get(&context, 4, 0, 0, mlir::Float32Type::get(&context), 0,
+                       /*smooth=*/true, /*shift=*/false);
+  EXPECT_EQ(getGpuScheme(stored), UniformAttr::get(&context, 4u));
+  GpuMatmulSpec spec;
+  spec.scheme = getGpuScheme(stored);
+  spec.type = getGpuType(stored);
+  llvm::StringRef keys[] = {"w.codes", "w.scale", "w.zero", "w.input_scale"};
+  auto operands = llvm::cantFail(getGpuOperands(spec, 3, 64, keys, stored));
+  ASSERT_EQ(operands.size(), 3u);
+  GpuPackedAttr scale = operands[1];
+  EXPECT_EQ(getGpuOperandType(scale),
+            mlir::RankedTensorType::get({1, 32}, spec.type));
+  std::vector<char> codes(CodeLayout(4, 3, 64).getBytes()), zero(4), input(128);
+  auto pack = [&](std::vector<float> values) {
+    llvm::ArrayRef<char> bytes(reinterpret_cast<char *>(values.data()), 16);
+    return packGpuOperand(scale, {codes, bytes, zero, input});
+  };
+  std::vector<char> packed = llvm::cantFail(pack({0.5f, 1.0f / 3, 2e-5f, 0}));
+  uint16_t halves[4];
+  std::memcpy(halves, packed.data(), 8);
+  EXPECT_EQ(halves[0], 0x3800);
+  EXPECT_EQ(halves[1], 0x3555);
+  EXPECT_EQ(halves[2], 0x0150); // 336 x 2^-24
+  EXPECT_EQ(halves[3], 0);
+  for (float value : {1e-7f, 70000.0f})
+    EXPECT_NE(llvm::toString(pack({1, value, 1, 1}).takeError())
+                  .find("in 'w.scale'; compile for CPUs"),
+              std::string::npos);
+}
+
 TEST(GpuPackingTest, NamesWhatIsMissing) {
   mlir::MLIRContext context;
   PackedWeight weight(context, "#ganq.lut<bits = 4>", {}, 64, 128);

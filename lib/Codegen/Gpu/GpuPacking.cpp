@@ -10,6 +10,7 @@
 #include "llvm/ADT/APFloat.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
+#include <cmath>
 #include <cstring>
 
 using namespace mlir;
@@ -30,9 +31,23 @@ FloatType ganq::getGpuType(SchemeAttrInterface scheme) {
   return Float16Type::get(scheme.getContext());
 }
 
+SchemeAttrInterface ganq::getGpuScheme(SchemeAttrInterface scheme) {
+  auto uniform = dyn_cast<UniformAttr>(scheme);
+  if (!uniform)
+    return scheme;
+  Type scale = uniform.getScale();
+  if (scale.isF32())
+    scale = Float16Type::get(scheme.getContext());
+  return cast<SchemeAttrInterface>(Attribute(UniformAttr::get(
+      scheme.getContext(), uniform.getBits(), uniform.getGroup(),
+      uniform.getLevels(), scale, uniform.getActivation(), /*smooth=*/false,
+      /*shift=*/false)));
+}
+
 Expected<SmallVector<GpuPackedAttr>>
 ganq::getGpuOperands(const GpuMatmulSpec &spec, int64_t n, int64_t k,
-                     ArrayRef<StringRef> components) {
+                     ArrayRef<StringRef> components,
+                     SchemeAttrInterface stored) {
   Expected<GpuDecoding> decoding = getGpuDecoding(spec);
   if (!decoding)
     return decoding.takeError();
@@ -46,7 +61,7 @@ ganq::getGpuOperands(const GpuMatmulSpec &spec, int64_t n, int64_t k,
   auto add = [&](GpuOperand operand) {
     bool exponent = decoding->order == GpuLayout::Order::Exponent;
     operands.push_back(GpuPackedAttr::get(
-        context, spec.scheme, n, k, operand,
+        context, stored ? stored : spec.scheme, n, k, operand,
         static_cast<GpuOrder>(decoding->order),
         exponent ? decoding->exponentBit : 0, ArrayAttr::get(context, keys)));
   };
@@ -222,19 +237,40 @@ ganq::packGpuOperand(GpuPackedAttr operand,
   int64_t groups = getGroups(operand), padded = getPaddedRows(operand);
   const llvm::fltSemantics &semantics =
       cast<FloatType>(type.getElementType()).getFloatSemantics();
+  int64_t width =
+      stored[findComponent(operand)].type.getElementTypeBitWidth() / 8;
   for (int64_t row = 0; row < n; ++row)
     for (int64_t group = 0; group < groups; ++group) {
       char *to = result.data() + (group * padded + row) * 2;
-      int64_t from = row * groups + group;
-      if (operand.getOperand() == GpuOperand::scale) {
-        std::memcpy(to, source.data() + from * 2, 2);
+      const char *from = source.data() + (row * groups + group) * width;
+      if (width == 2) {
+        std::memcpy(to, from, 2);
         continue;
       }
-      // Whole numbers up to 255, which both types hold.
-      llvm::APFloat zero(
-          semantics, static_cast<uint64_t>(static_cast<uint8_t>(source[from])));
-      auto bits = static_cast<uint16_t>(zero.bitcastToAPInt().getZExtValue());
+      // Zero points are whole numbers up to 255, which both types hold.
+      float value = static_cast<uint8_t>(*from);
+      if (width == 4)
+        std::memcpy(&value, from, 4);
+      llvm::APFloat number(value);
+      bool inexact;
+      number.convert(semantics, llvm::APFloat::rmNearestTiesToEven, &inexact);
+      auto bits = static_cast<uint16_t>(number.bitcastToAPInt().getZExtValue());
       std::memcpy(to, &bits, 2);
+      // Subnormal numbers may be far from what they stand for.
+      constexpr float kNear = 1.0f / 256;
+      number.convert(llvm::APFloat::IEEEsingle(),
+                     llvm::APFloat::rmNearestTiesToEven, &inexact);
+      float got = number.convertToFloat();
+      if (!(std::fabs(got - value) <= kNear * std::fabs(value)))
+        return createStringError(
+            llvm::formatv("expected scales in the range of f16 for the GPU "
+                          "kernels, but got {0} in '{1}'; compile for CPUs, or "
+                          "quantize the weight anew",
+                          value,
+                          cast<StringAttr>(
+                              operand.getComponents()[findComponent(operand)])
+                              .getValue())
+                .str());
     }
   return result;
 }

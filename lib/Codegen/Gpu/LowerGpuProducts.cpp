@@ -52,7 +52,7 @@ Expected<GpuStrategy> ganq::chooseGpuStrategy(SchemeAttrInterface scheme,
 GpuMatmulSpec ganq::getGpuMatmulSpec(SchemeAttrInterface scheme,
                                      GpuStrategy strategy, int64_t m) {
   GpuMatmulSpec spec;
-  spec.scheme = scheme;
+  spec.scheme = getGpuScheme(scheme);
   spec.type = getGpuType(scheme);
   spec.strategy = strategy;
   if (strategy != GpuStrategy::F16)
@@ -72,11 +72,6 @@ GpuMatmulSpec ganq::getGpuMatmulSpec(SchemeAttrInterface scheme,
 Error ganq::checkGpuWeight(SchemeAttrInterface scheme, int64_t n, int64_t k,
                            std::optional<GpuStrategy> asked,
                            ArrayRef<GpuTarget> chips) {
-  if (auto uniform = dyn_cast<UniformAttr>(scheme))
-    scheme = cast<SchemeAttrInterface>(Attribute(UniformAttr::get(
-        scheme.getContext(), uniform.getBits(), uniform.getGroup(),
-        uniform.getLevels(), uniform.getScale(), uniform.getActivation(),
-        /*smooth=*/false, /*shift=*/false)));
   Expected<GpuStrategy> strategy = chooseGpuStrategy(scheme, asked, chips);
   if (!strategy)
     return strategy.takeError();
@@ -260,7 +255,7 @@ private:
       spec.products = static_cast<int64_t>(products.size());
       if (Error error = checkGpuSizes(spec, m, n, k))
         return fail(std::move(error));
-      auto operands = getGpuOperands(spec, n, k, keys);
+      auto operands = getGpuOperands(spec, n, k, keys, scheme);
       if (!operands)
         return fail(operands.takeError());
       if (!kernel) {
