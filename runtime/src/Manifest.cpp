@@ -121,7 +121,8 @@ std::vector<KernelInfo> readKernels(Reader &reader, const json &value,
     };
     kernel.entry = reader.string(reader.member(item, "entry"), at + ".entry");
     kernel.name = reader.string(reader.member(item, "name"), at + ".name");
-    kernel.tile = reader.string(reader.member(item, "tile"), at + ".tile");
+    if (const json &tile = reader.member(item, "tile"); !tile.is_null())
+      kernel.tile = reader.string(tile, at + ".tile");
     kernel.rows = number("rows");
     kernel.instructions = number("instructions");
     kernel.bytes = number("bytes");

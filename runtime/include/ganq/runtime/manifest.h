@@ -50,7 +50,7 @@ struct CacheInfo {
 struct KernelInfo {
   std::string entry; ///< "decode", ...
   std::string name;
-  std::string tile;         ///< how much it computes at once
+  std::string tile;         ///< how much it computes at once; may be empty
   int64_t rows = 0;         ///< of x
   int64_t instructions = 0; ///< of all threads
   int64_t bytes = 0;        ///< of the weight
