@@ -285,36 +285,27 @@ private:
   Value before;       ///< Number of tokens seen before this step.
 };
 
-/// The parts of each query [queries * splits, Dv + 2], which are sums of
-/// weighted values, the greatest score and the sum of weights, as one result.
-void emitCombination(LaneBuilder &k, Plan &plan, Value parts, Value out) {
-  ArrayRef<int64_t> shape = typeOf(out).getShape();
-  Values at = k.delinearize(k.block, shape.drop_back());
-  Value first = k.mul(k.block, plan.splits);
-  Value greatest, total;
+/// One element of the result of the parts of each query [queries * splits,
+/// Dv + 2]: sums of weighted values, the greatest score and the sum of weights.
+void emitCombination(LaneBuilder &k, Plan &plan, Value parts, Value out,
+                     Value element) {
+  Values at = k.delinearize(element, typeOf(out).getShape());
+  Value first = k.mul(k.div(element, plan.valueSize), plan.splits);
   auto load = [&](int64_t split, Value column) {
     return k.load(parts, {k.add(first, split), column});
   };
+  Value scoreColumn = k.index(plan.valueSize),
+        sumColumn = k.index(plan.valueSize + 1);
+  Value greatest = load(0, scoreColumn);
+  for (int64_t split = 1; split < plan.splits; ++split)
+    greatest = k.maxf(greatest, load(split, scoreColumn));
+  Value value = k.constant(0.0f), total = value;
   for (int64_t split = 0; split < plan.splits; ++split) {
-    Value score = load(split, k.index(plan.valueSize));
-    greatest = split ? k.maxf(greatest, score) : score;
+    Value factor = k.exp(k.subf(load(split, scoreColumn), greatest));
+    total = k.fma(factor, load(split, sumColumn), total);
+    value = k.fma(factor, load(split, at.back()), value);
   }
-  Values factors;
-  for (int64_t split = 0; split < plan.splits; ++split) {
-    factors.push_back(
-        k.exp(k.subf(load(split, k.index(plan.valueSize)), greatest)));
-    Value sum =
-        k.mulf(factors.back(), load(split, k.index(plan.valueSize + 1)));
-    total = split ? k.addf(total, sum) : sum;
-  }
-  k.forLanes(k.index(plan.valueSize), [&](Value column) {
-    Value value = k.constant(0.0f);
-    for (int64_t split = 0; split < plan.splits; ++split)
-      value = k.fma(factors[split], load(split, column), value);
-    Values place(at);
-    place.push_back(column);
-    k.store(k.divf(value, total), out, place);
-  });
+  k.store(k.divf(value, total), out, at);
 }
 
 } // namespace
@@ -348,10 +339,22 @@ void ganq::launchAttention(OpBuilder &builder, GpuKernelLibrary &library,
                  });
   if (plan.splits == 1)
     return;
-  auto threads = std::clamp<int64_t>(llvm::PowerOf2Ceil(plan.valueSize),
-                                     LaneBuilder::kWarp, 256);
-  library.launch(builder, loc, "combine", plan.queries, threads,
-                 {out, op.getOut()}, {}, [&](LaneBuilder &k, ValueRange args) {
-                   emitCombination(k, plan, args[0], args[1]);
-                 });
+  // A block for each query, or for each token with all of its heads.
+  ArrayRef<int64_t> shape = typeOf(op.getOut()).getShape();
+  gpu::LaunchFuncOp then =
+      findRounding(op, op.getOut(), shape[1] * plan.valueSize);
+  int64_t rows = then ? shape[0] : plan.queries;
+  int64_t columns = plan.queries / rows * plan.valueSize;
+  auto threads =
+      std::clamp<int64_t>(llvm::PowerOf2Ceil(columns), LaneBuilder::kWarp, 256);
+  library.launch(
+      builder, loc, "combine", rows, then ? 256 : threads, {out, op.getOut()},
+      {},
+      [&](LaneBuilder &k, ValueRange args) {
+        k.forLanes(k.index(columns), [&](Value i) {
+          emitCombination(k, plan, args[0], args[1],
+                          k.add(k.mul(k.block, columns), i));
+        });
+      },
+      then);
 }

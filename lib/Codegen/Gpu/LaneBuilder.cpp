@@ -6,6 +6,7 @@
 
 #include "LaneBuilder.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "llvm/Support/MathExtras.h"
@@ -141,7 +142,19 @@ GpuKernelLibrary::GpuKernelLibrary(ModuleOp module)
 void GpuKernelLibrary::launch(OpBuilder &builder, Location loc, StringRef name,
                               int64_t blocks, int64_t threads,
                               ValueRange inputs, ArrayRef<MemRefType> shared,
-                              Body body) {
+                              Body body, gpu::LaunchFuncOp then) {
+  OpBuilder::InsertionGuard place(builder);
+  SmallVector<Value> operands(inputs);
+  gpu::GPUFuncOp next;
+  std::string joinedName;
+  if (then) {
+    builder.setInsertionPoint(then);
+    llvm::append_range(operands, then.getKernelOperands());
+    next = symbols.lookup<gpu::GPUFuncOp>(then.getKernelName());
+    joined.insert(next);
+    joinedName = (name + "_" + next.getName()).str();
+    name = joinedName;
+  }
   gpu::GPUFuncOp kernel;
   {
     OpBuilder::InsertionGuard guard(builder);
@@ -151,7 +164,8 @@ void GpuKernelLibrary::launch(OpBuilder &builder, Location loc, StringRef name,
     SmallVector<Type> sharedTypes(shared);
     kernel = gpu::GPUFuncOp::create(
         builder, kernelLoc, "kernel",
-        builder.getFunctionType(inputs.getTypes(), {}), sharedTypes);
+        builder.getFunctionType(ValueRange(operands).getTypes(), {}),
+        sharedTypes);
     kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(),
                     builder.getUnitAttr());
     kernel.setKnownBlockSizeAttr(
@@ -161,6 +175,18 @@ void GpuKernelLibrary::launch(OpBuilder &builder, Location loc, StringRef name,
     LaneBuilder k(builder, kernelLoc, entry, threads,
                   kernel.getWorkgroupAttributions());
     body(k, entry->getArguments().take_front(inputs.size()));
+    if (next) {
+      k.barrier();
+      IRMapping mapping;
+      for (auto [i, argument] : llvm::enumerate(next.getArguments()))
+        mapping.map(argument, entry->getArgument(inputs.size() + i));
+      for (Operation &op : next.getBody().front().without_terminator())
+        builder.clone(op, mapping);
+      // What is constant for that kernel was written by this one.
+      kernel.walk([](LLVM::LoadOp load) { load.setInvariant(false); });
+      kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
+                      builder.getI32IntegerAttr(1));
+    }
     gpu::ReturnOp::create(builder, kernelLoc);
   }
   std::string text;
@@ -180,20 +206,48 @@ void GpuKernelLibrary::launch(OpBuilder &builder, Location loc, StringRef name,
     return arith::ConstantIndexOp::create(builder, loc, value);
   };
   Value one = size(1);
-  gpu::LaunchFuncOp::create(builder, loc, known,
-                            gpu::KernelDim3{size(blocks), one, one},
-                            gpu::KernelDim3{size(threads), one, one},
-                            /*dynamicSharedMemorySize=*/Value(), inputs);
+  gpu::LaunchFuncOp::create(
+      builder, loc, known, gpu::KernelDim3{size(blocks), one, one},
+      gpu::KernelDim3{size(threads), one, one},
+      then ? then.getDynamicSharedMemorySize() : Value(), operands);
+  if (then)
+    then.erase();
+}
+
+void GpuKernelLibrary::eraseUnused() {
+  llvm::DenseSet<StringRef> launched;
+  kernelModule->getParentOp()->walk([&](gpu::LaunchFuncOp launch) {
+    launched.insert(launch.getKernelName().getValue());
+  });
+  for (Operation *kernel : joined)
+    if (!launched.contains(cast<gpu::GPUFuncOp>(kernel).getName()))
+      symbols.erase(kernel);
+  joined.clear();
 }
 
 void GpuKernelLibrary::launchElements(
     OpBuilder &builder, Location loc, StringRef name, ArrayRef<int64_t> shape,
     ValueRange inputs,
-    function_ref<void(LaneBuilder &, ValueRange, const Values &)> body) {
+    function_ref<void(LaneBuilder &, ValueRange, const Values &)> body,
+    gpu::LaunchFuncOp then) {
   constexpr int64_t kThreads = 256;
   int64_t count = ShapedType::getNumElements(shape);
   if (count == 0)
     return;
+  if (then) {
+    launch(
+        builder, loc, name, count / shape.back(), kThreads, inputs, {},
+        [&](LaneBuilder &k, ValueRange args) {
+          Values row = k.delinearize(k.block, shape.drop_back());
+          k.forLanes(k.index(shape.back()), [&](Value column) {
+            Values at(row);
+            at.push_back(column);
+            body(k, args, at);
+          });
+        },
+        then);
+    return;
+  }
   auto threads = std::clamp<int64_t>(llvm::PowerOf2Ceil(count),
                                      LaneBuilder::kWarp, kThreads);
   int64_t blocks = llvm::divideCeil(count, threads);

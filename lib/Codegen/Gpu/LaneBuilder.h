@@ -65,19 +65,25 @@ public:
 
   /// Launches `blocks` blocks of `threads` lanes at the builder's place. The
   /// kernel's parameters are the buffers `inputs`; `shared` are the types of
-  /// what each block has for itself.
+  /// what each block has for itself. With `then`, a launch of as many blocks
+  /// and threads that follows, each block goes on as its block, and it is
+  /// erased.
   void launch(mlir::OpBuilder &builder, mlir::Location loc,
               llvm::StringRef name, int64_t blocks, int64_t threads,
               mlir::ValueRange inputs, llvm::ArrayRef<mlir::MemRefType> shared,
-              Body body);
-  /// Launches one lane for each element of an array of this shape.
+              Body body, mlir::gpu::LaunchFuncOp then = {});
+  /// Launches one lane for each element of an array of this shape; with `then`,
+  /// a block for each row of it.
   void
   launchElements(mlir::OpBuilder &builder, mlir::Location loc,
                  llvm::StringRef name, llvm::ArrayRef<int64_t> shape,
                  mlir::ValueRange inputs,
                  llvm::function_ref<void(LaneBuilder &, mlir::ValueRange inputs,
                                          const KernelBuilder::Values &at)>
-                     body);
+                     body,
+                 mlir::gpu::LaunchFuncOp then = {});
+  /// Erases kernels that were launched by `then` alone.
+  void eraseUnused();
 
   unsigned getNumKernels() const { return kernels.size(); }
 
@@ -85,6 +91,7 @@ private:
   mlir::gpu::GPUModuleOp kernelModule;
   mlir::SymbolTable symbols;
   llvm::StringMap<mlir::gpu::GPUFuncOp> kernels; ///< By their text.
+  llvm::SmallSetVector<mlir::Operation *, 4> joined;
 };
 
 /// A buffer of a block: `count` floats.

@@ -38,6 +38,7 @@ struct LowerToGpuPass : public ganq::impl::LowerToGpuBase<LowerToGpuPass> {
     for (auto function : module.getOps<func::FuncOp>())
       if (isStep(function) && failed(lower(function, library)))
         return signalPassFailure();
+    library.eraseUnused();
     numKernels += library.getNumKernels();
   }
 
@@ -249,8 +250,28 @@ private:
     return success();
   }
 
+  /// The launch that rounds the rows that `op` writes, if a block for each row
+  /// can do both.
+  static gpu::LaunchFuncOp findRoundingOf(Operation *op) {
+    Value out;
+    if (auto generic = dyn_cast<linalg::GenericOp>(op)) {
+      if (generic.getNumDpsInits() != 1 ||
+          !generic.getIndexingMapsArray().back().isIdentity())
+        return {};
+      out = generic.getDpsInits()[0];
+    } else if (isa<RmsNormOp, LayerNormOp, SwigluOp>(op)) {
+      out = op->getOperands().back();
+    } else {
+      return {};
+    }
+    if (typeOf(out).getRank() == 0)
+      return {};
+    return findRounding(op, out, typeOf(out).getShape().back());
+  }
+
   static LogicalResult launch(IRRewriter &builder, GpuKernelLibrary &library,
                               Operation *op, linalg::GenericOp sum) {
+    gpu::LaunchFuncOp then = findRoundingOf(op);
     auto withPast = [&](auto emit, auto op, Value count) -> LogicalResult {
       FailureOr<Value> past = getPast(op, count);
       if (failed(past))
@@ -264,14 +285,17 @@ private:
     };
     return llvm::TypeSwitch<Operation *, LogicalResult>(op)
         .Case([&](RmsNormOp op) {
-          launchRmsNorm(builder, library, op, sum);
+          launchRmsNorm(builder, library, op, sum, then);
           return success();
         })
         .Case([&](LayerNormOp op) {
-          launchLayerNorm(builder, library, op, sum);
+          launchLayerNorm(builder, library, op, sum, then);
           return success();
         })
-        .Case([&](SwigluOp op) { return plain(launchSwiglu, op); })
+        .Case([&](SwigluOp op) {
+          launchSwiglu(builder, library, op, then);
+          return success();
+        })
         .Case([&](RopeOp op) { return plain(launchRope, op); })
         .Case([&](MatmulOp op) { return plain(launchMatmul, op); })
         .Case([&](PositionRowsOp op) {
@@ -283,12 +307,13 @@ private:
         .Case([&](memref::CopyOp op) {
           auto generic = linalg::makeMemRefCopyOp(
               builder, op.getLoc(), op.getSource(), op.getTarget());
-          LogicalResult result = launchLinalg(builder, library, generic);
+          LogicalResult result =
+              launchLinalg(builder, library, generic, gpu::LaunchFuncOp());
           generic->erase();
           return result;
         })
         .Case([&](linalg::LinalgOp op) {
-          return launchLinalg(builder, library, op);
+          return launchLinalg(builder, library, op, then);
         })
         .Default([](Operation *op) {
           return op->emitOpError("expected an op with a GPU kernel");

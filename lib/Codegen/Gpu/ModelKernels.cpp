@@ -46,10 +46,13 @@ public:
   }
 
   void launch(OpBuilder &builder, GpuKernelLibrary &library, Location loc,
-              StringRef name, function_ref<void(RowKernel &)> body) {
+              StringRef name, gpu::LaunchFuncOp then,
+              function_ref<void(RowKernel &)> body) {
     int64_t rows = ShapedType::getNumElements(shape) / columns;
     auto threads = std::clamp<int64_t>(llvm::PowerOf2Ceil(columns / 4),
                                        LaneBuilder::kWarp, kThreads);
+    if (then)
+      threads = kThreads;
     library.launch(
         builder, loc, hasSum ? "add_" + name.str() : name.str(), rows, threads,
         inputs,
@@ -59,7 +62,8 @@ public:
           args = arguments;
           row = k->delinearize(k->block, shape.drop_back());
           body(*this);
-        });
+        },
+        then);
   }
 
   /// x in its first use, which stores it if it is a sum.
@@ -118,46 +122,51 @@ private:
 } // namespace
 
 void ganq::launchRmsNorm(OpBuilder &builder, GpuKernelLibrary &library,
-                         RmsNormOp op, linalg::GenericOp sum) {
+                         RmsNormOp op, linalg::GenericOp sum,
+                         gpu::LaunchFuncOp then) {
   RowKernel kernel(op.getX(), op.getOut(), sum);
   size_t weight = kernel.add(op.getWeight());
-  kernel.launch(builder, library, op.getLoc(), "rms_norm", [&](RowKernel &r) {
-    Value squares = r.sum([&](Value column) {
-      Value x = r.first(column);
-      return r.k->mulf(x, x);
-    });
-    Value factor = r.inverseRoot(squares, op.getEpsilon());
-    r.forColumns([&](Value column) {
-      Value y = r.k->mulf(r.load(column), factor);
-      if (weight)
-        y = r.k->mulf(y, r.k->load(r.args[weight], column));
-      r.store(y, column);
-    });
-  });
+  kernel.launch(builder, library, op.getLoc(), "rms_norm", then,
+                [&](RowKernel &r) {
+                  Value squares = r.sum([&](Value column) {
+                    Value x = r.first(column);
+                    return r.k->mulf(x, x);
+                  });
+                  Value factor = r.inverseRoot(squares, op.getEpsilon());
+                  r.forColumns([&](Value column) {
+                    Value y = r.k->mulf(r.load(column), factor);
+                    if (weight)
+                      y = r.k->mulf(y, r.k->load(r.args[weight], column));
+                    r.store(y, column);
+                  });
+                });
 }
 
 void ganq::launchLayerNorm(OpBuilder &builder, GpuKernelLibrary &library,
-                           LayerNormOp op, linalg::GenericOp sum) {
+                           LayerNormOp op, linalg::GenericOp sum,
+                           gpu::LaunchFuncOp then) {
   RowKernel kernel(op.getX(), op.getOut(), sum);
   size_t weight = kernel.add(op.getWeight()), bias = kernel.add(op.getBias());
-  kernel.launch(builder, library, op.getLoc(), "layer_norm", [&](RowKernel &r) {
-    Value mean = r.asMean(r.sum([&](Value column) { return r.first(column); }));
-    // A second pass over the row: the difference of mean(x^2) and mean(x)^2
-    // loses all digits where the mean is large.
-    Value squares = r.sum([&](Value column) {
-      Value x = r.k->subf(r.load(column), mean);
-      return r.k->mulf(x, x);
-    });
-    Value factor = r.inverseRoot(squares, op.getEpsilon());
-    r.forColumns([&](Value column) {
-      Value y = r.k->mulf(r.k->subf(r.load(column), mean), factor);
-      if (weight)
-        y = r.k->mulf(y, r.k->load(r.args[weight], column));
-      if (bias)
-        y = r.k->addf(y, r.k->load(r.args[bias], column));
-      r.store(y, column);
-    });
-  });
+  kernel.launch(
+      builder, library, op.getLoc(), "layer_norm", then, [&](RowKernel &r) {
+        Value mean =
+            r.asMean(r.sum([&](Value column) { return r.first(column); }));
+        // A second pass over the row: the difference of mean(x^2) and mean(x)^2
+        // loses all digits where the mean is large.
+        Value squares = r.sum([&](Value column) {
+          Value x = r.k->subf(r.load(column), mean);
+          return r.k->mulf(x, x);
+        });
+        Value factor = r.inverseRoot(squares, op.getEpsilon());
+        r.forColumns([&](Value column) {
+          Value y = r.k->mulf(r.k->subf(r.load(column), mean), factor);
+          if (weight)
+            y = r.k->mulf(y, r.k->load(r.args[weight], column));
+          if (bias)
+            y = r.k->addf(y, r.k->load(r.args[bias], column));
+          r.store(y, column);
+        });
+      });
 }
 
 //===----------------------------------------------------------------------===//
@@ -165,7 +174,7 @@ void ganq::launchLayerNorm(OpBuilder &builder, GpuKernelLibrary &library,
 //===----------------------------------------------------------------------===//
 
 void ganq::launchSwiglu(OpBuilder &builder, GpuKernelLibrary &library,
-                        SwigluOp op) {
+                        SwigluOp op, gpu::LaunchFuncOp then) {
   library.launchElements(
       builder, op.getLoc(), "swiglu", typeOf(op.getOut()).getShape(),
       {op.getGate(), op.getUp(), op.getOut()},
@@ -174,7 +183,8 @@ void ganq::launchSwiglu(OpBuilder &builder, GpuKernelLibrary &library,
         Value power = k.exp(k.negf(gate));
         Value factor = k.divf(gate, k.addf(k.constant(1.0f), power));
         k.store(k.mulf(factor, k.load(args[1], at)), args[2], at);
-      });
+      },
+      then);
 }
 
 Value ganq::emitRope(LaneBuilder &k, RopeOp op, Value x, Value cos, Value sin,
@@ -379,7 +389,7 @@ static void emitPoint(LaneBuilder &k, linalg::LinalgOp op,
 }
 
 LogicalResult ganq::launchLinalg(OpBuilder &builder, GpuKernelLibrary &library,
-                                 linalg::LinalgOp op) {
+                                 linalg::LinalgOp op, gpu::LaunchFuncOp then) {
   SmallVector<int64_t> loops = op.getStaticLoopRanges();
   SmallVector<utils::IteratorType> kinds = op.getIteratorTypesArray();
   SmallVector<int64_t> parallel;
@@ -421,7 +431,8 @@ LogicalResult ganq::launchLinalg(OpBuilder &builder, GpuKernelLibrary &library,
   std::string name = op->getName().stripDialect().str();
   library.launchElements(
       builder, op.getLoc(), name == "generic" ? "elementwise" : name, parallel,
-      inputs, [&](LaneBuilder &k, ValueRange args, const Values &at) {
+      inputs,
+      [&](LaneBuilder &k, ValueRange args, const Values &at) {
         IRMapping mapping;
         for (auto [value, argument] : llvm::zip_equal(inputs, args))
           mapping.map(value, argument);
@@ -434,6 +445,7 @@ LogicalResult ganq::launchLinalg(OpBuilder &builder, GpuKernelLibrary &library,
           if (kind == utils::IteratorType::parallel)
             indices[i] = *next++;
         emitPoint(k, op, mapping, loops, indices, 0, result);
-      });
+      },
+      then);
   return result;
 }

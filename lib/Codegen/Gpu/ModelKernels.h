@@ -13,15 +13,18 @@
 
 namespace ganq {
 
-/// Emits the launches for an op in buffer form at the builder's place. Shapes
+/// Emits the launches for an op in buffer form at the builder's place, or with
+/// `then` (findRounding) in place of that launch. Shapes
 /// are static; `past` is the buffer with the number of tokens seen so far.
 /// Norms may compute the sum that they read, too.
 void launchRmsNorm(mlir::OpBuilder &builder, GpuKernelLibrary &library,
-                   RmsNormOp op, mlir::linalg::GenericOp sum);
+                   RmsNormOp op, mlir::linalg::GenericOp sum,
+                   mlir::gpu::LaunchFuncOp then);
 void launchLayerNorm(mlir::OpBuilder &builder, GpuKernelLibrary &library,
-                     LayerNormOp op, mlir::linalg::GenericOp sum);
+                     LayerNormOp op, mlir::linalg::GenericOp sum,
+                     mlir::gpu::LaunchFuncOp then);
 void launchSwiglu(mlir::OpBuilder &builder, GpuKernelLibrary &library,
-                  SwigluOp op);
+                  SwigluOp op, mlir::gpu::LaunchFuncOp then);
 void launchRope(mlir::OpBuilder &builder, GpuKernelLibrary &library, RopeOp op);
 void launchPositionRows(mlir::OpBuilder &builder, GpuKernelLibrary &library,
                         PositionRowsOp op, mlir::Value past);
@@ -40,7 +43,8 @@ void launchMatmul(mlir::OpBuilder &builder, GpuKernelLibrary &library,
 /// the op has no scalar form, or reads what is neither buffer nor constant.
 mlir::LogicalResult launchLinalg(mlir::OpBuilder &builder,
                                  GpuKernelLibrary &library,
-                                 mlir::linalg::LinalgOp op);
+                                 mlir::linalg::LinalgOp op,
+                                 mlir::gpu::LaunchFuncOp then);
 
 /// In a kernel: one element of the rotated x; x is [B, H, S, D], cos and sin
 /// [S, R/2].

@@ -6,6 +6,7 @@
 
 #include "StepFusion.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Matchers.h"
 #include "mlir/Transforms/RegionUtils.h"
 
 using namespace mlir;
@@ -153,6 +154,48 @@ linalg::GenericOp ganq::findSumBefore(Operation *norm, Value x) {
       body->getTerminator()->getOperand(0) != add)
     return {};
   return sum;
+}
+
+//===----------------------------------------------------------------------===//
+// Codes of rows
+//===----------------------------------------------------------------------===//
+
+gpu::LaunchFuncOp ganq::findRounding(Operation *op, Value out,
+                                     int64_t columns) {
+  Operation *next = op->getNextNode();
+  while (next && isHostOp(next))
+    next = next->getNextNode();
+  auto launch = dyn_cast_or_null<gpu::LaunchFuncOp>(next);
+  // Parameters: codes, scale, zero, sum, x, rows, columns.
+  constexpr unsigned kX = 4, kRows = 5, kColumns = 6, kOperands = 7;
+  if (!launch || launch.getNumKernelOperands() != kOperands ||
+      launch.getKernelModuleName() != "ganq_kernels" ||
+      !launch.getKernelName().getValue().starts_with("quantize_rows"))
+    return {};
+  // The address of what it reads.
+  Value x = launch.getKernelOperand(kX);
+  while (x && !isa<MemRefType>(x.getType()))
+    x = x.getDefiningOp() && x.getDefiningOp()->getNumOperands() == 1
+            ? x.getDefiningOp()->getOperand(0)
+            : Value();
+  if (!x || getBufferRoot(x) != getBufferRoot(out))
+    return {};
+  auto isConstant = [](Value value, int64_t wanted) {
+    APInt constant;
+    return matchPattern(value, m_ConstantInt(&constant)) &&
+           constant.getSExtValue() == wanted;
+  };
+  ArrayRef<int64_t> shape = cast<MemRefType>(x.getType()).getShape();
+  if (shape.empty())
+    return {};
+  int64_t rows = ShapedType::getNumElements(shape) / columns;
+  bool fits = shape.back() == columns &&
+              isConstant(launch.getKernelOperand(kRows), rows) &&
+              isConstant(launch.getKernelOperand(kColumns), columns) &&
+              isConstant(launch.getGridSizeX(), rows) &&
+              isConstant(launch.getGridSizeY(), 1) &&
+              isConstant(launch.getBlockSizeX(), 256);
+  return fits ? launch : gpu::LaunchFuncOp();
 }
 
 //===----------------------------------------------------------------------===//

@@ -8,6 +8,7 @@
 #define GANQ_LIB_CODEGEN_GPU_STEPFUSION_H
 
 #include "BufferUses.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 
 namespace ganq {
 
@@ -18,6 +19,12 @@ void foldConversions(mlir::func::FuncOp function);
 /// The sum of two buffers that comes right before a norm of it; null where
 /// there is none.
 mlir::linalg::GenericOp findSumBefore(mlir::Operation *norm, mlir::Value x);
+
+/// The launch right after `op` that makes codes of each row of `columns`
+/// elements of its result; null where there is none. A block of it reads one
+/// row.
+mlir::gpu::LaunchFuncOp findRounding(mlir::Operation *op, mlir::Value out,
+                                     int64_t columns);
 
 /// What an attention needs of the tokens of a step: rotated queries, and keys
 /// and values in the caches. Each may be null.
