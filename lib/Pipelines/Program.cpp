@@ -11,6 +11,7 @@
 #include "ganq/Codegen/Passes.h"
 #include "ganq/Emulator/Emulator.h"
 #include "ganq/Pipelines/Phases.h"
+#include "ganq/Target/CpuTarget.h"
 #include "ganq/Target/Cubin.h"
 #include "ganq/Target/NativeObject.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -91,6 +92,7 @@ llvm::Error ganq::lowerToDevice(ModuleOp module, const DeviceOptions &device) {
   manager.addNestedPass<func::FuncOp>(createSeparateBuffers());
   manager.addPass(createLowerGpuProducts(products));
   manager.addPass(createLowerToGpu());
+  manager.addPass(createAddArgmax());
   manager.addPass(createPlanMemory());
   buildGpuToNvvmPipeline(manager);
   return runPasses(manager, module);
@@ -113,8 +115,18 @@ llvm::Expected<DeviceCode> ganq::compileKernels(ModuleOp module,
     auto shared = linkSharedObject(*object);
     if (!shared)
       return shared.takeError();
+    // Another processor must not run it.
+    auto target = CpuTarget::get(device.cpu);
+    if (!target)
+      return target.takeError();
+    json::Array features;
+    for (const std::string &feature : target->getRequiredFeatures(module))
+      features.push_back(feature);
     code.bytes = std::move(*shared);
-    code.target = json::Object{{"arch", "emulator"}};
+    code.target =
+        json::Object{{"arch", "emulator"},
+                     {"cpu", device.cpu == "host" ? target->cpu : device.cpu},
+                     {"features", std::move(features)}};
     return code;
   }
   json::Array chips;
@@ -193,6 +205,9 @@ llvm::Error ProgramReader::nameArguments(func::FuncOp function) {
   for (size_t i = 0; i < caches; ++i)
     places.push_back(json::Array{"cache", static_cast<int64_t>(i)});
   places.push_back(json::Array{"logits"});
+  // See AddArgmax.
+  if (function.getNumArguments() == places.size() + 2)
+    places.push_back(json::Array{"best"});
   // The arena comes first.
   if (function.getNumArguments() != places.size() + 1)
     return makeError(llvm::formatv("internal error: expected @{0} to have {1} "

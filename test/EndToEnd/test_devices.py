@@ -94,6 +94,7 @@ def test_strategies(compiled):
 def test_manifest_counts_what_is_stored(compiled):
     device = compiled(path("demo"), "--prefill-chunk=12", *CASES[0][1], "--target=emulator")
     described, stored = manifest(device), tensors(device)
+    assert described["target"]["arch"] == "emulator" and "avx2" in described["target"]["features"]
     bits = elements = 0
     for weight in described["weights"]:
         size = sum(stored[name].nbytes for name in weight["tensors"])
