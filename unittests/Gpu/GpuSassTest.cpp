@@ -56,7 +56,7 @@ protected:
         context, makeSpec(context, test.scheme, bf16, test.spec), info);
     // The 64-token tile of gemm keeps 64 sums, 16 words of x and the codes,
     // scales and offsets of four rows: where all of that comes to 256 registers
-    // (2 bits of bf16 with one group per granule, on sm_100), ptxas stores a
+    // (uniform, 2 bits with one group per granule, on sm_100), ptxas stores a
     // few words per step. Code of gemv must never do so.
     return assemble(std::move(module), info, chip,
                     test.spec.skeleton == GpuSkeleton::Gemm ? 32 : 0);
@@ -85,9 +85,11 @@ protected:
       EXPECT_LE(kernel.spillBytes, spills) << info.name << " on " << chip.str();
       EXPECT_LE(kernel.stackBytes, spills) << info.name << " on " << chip.str();
       if (std::getenv("GANQ_PRINT_SASS"))
-        std::printf("%s %s: %d registers, %d bytes shared, %d threads\n",
+        std::printf("%s %s: %d registers, %d bytes spilled, %d bytes shared, "
+                    "%d threads\n",
                     info.name.c_str(), chip.str().c_str(),
                     static_cast<int>(kernel.registers),
+                    static_cast<int>(kernel.spillBytes),
                     static_cast<int>(info.sharedBytes),
                     static_cast<int>(info.threads));
     }

@@ -242,7 +242,7 @@ private:
   struct CodeCopy {
     Value source, target, local;
   };
-  /// A chunk of x, of line `line` of x (a token, in a plane).
+  /// A chunk of x; `line` is where its token begins, in its plane.
   struct XCopy {
     Value line, target, local;
     int64_t targetOffset;
@@ -280,8 +280,9 @@ private:
     Value token = k.rem(firstLine, std::min(lines, tile.tokens));
     Value outer = lines <= tile.tokens ? k.i(0) : k.div(firstLine, tile.tokens);
     xChunkOffset = k.shl(k.rem(thread, perRow), 4);
-    xTokenBytes = context.isInteger() ? k.mul(operands.granules, tile.rowBytes)
-                                      : k.shl(operands.k, 1);
+    Value tokenBytes = context.isInteger()
+                           ? k.mul(operands.granules, tile.rowBytes)
+                           : k.shl(operands.k, 1);
     // Tokens of a thread are a multiple of 8 apart, and so swizzled alike.
     Value chunk = k.shl(k.bitXor(k.rem(thread, perRow), swizzleOf(token)), 4);
     Value target = k.add(k.mul(token, tile.rowBytes), chunk);
@@ -294,9 +295,10 @@ private:
           Value last = k.sub(operands.m, k.i(1));
           XCopy copy;
           copy.local = k.div(passed, tile.planes);
-          copy.line =
+          copy.line = k.mul(
               k.add(k.mul(plane, operands.m),
-                    k.min(k.add(firstToken, k.add(token, inPlane)), last));
+                    k.min(k.add(firstToken, k.add(token, inPlane)), last)),
+              tokenBytes);
           copy.target = target;
           copy.targetOffset = inPlane * tile.rowBytes;
           int64_t planeBytes = tile.tokens * tile.rowBytes;
@@ -372,8 +374,10 @@ private:
   }
   /// Of the first granule of the step for `source`.
   Value getSource(Value source, const XCopy &copy) {
+    // Times 1: one instruction adds 32 bits to 64, and nothing of it is kept in
+    // registers, of which 64 tokens leave none.
     return k.atMultiple(k.at(source, k.mul(copy.local, tile.rowBytes)),
-                        copy.line, xTokenBytes);
+                        copy.line, k.i(1));
   }
   /// Zeros where the chunk is not present: then nothing is read.
   void copyX(Value place, Value source, const XCopy &copy, Value present) {
@@ -566,7 +570,7 @@ private:
   int64_t vector = 1; ///< Words of a slot that are loaded at once.
   Values codePlaces;
   Value xPlace, xChunk;
-  Value xChunkOffset, xTokenBytes;
+  Value xChunkOffset;
   SmallVector<CodeCopy> codeCopies;
   SmallVector<XCopy> xCopies;
 };
