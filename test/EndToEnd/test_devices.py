@@ -84,7 +84,7 @@ def test_strategies(compiled):
     assert products(floats) == {"gemv_lut4_f16_m1_f32", "gemm_lut4_f16_m16_f32"}
     codes = {name for name in tensors(floats) if name.endswith("codes")}
     assert codes and all(name.endswith(".gpu_codes") for name in codes)
-    two = (*ROUNDED, "--bits=2", "--prefill-chunk=12", "--target=emulator")
+    two = ("--prefill-chunk=12", *ROUNDED, "--bits=2", "--target=emulator")
     dots = products(compiled(path("demo"), *two))
     assert dots == {"gemv_uniform2a8_dp4a_f16_m1_f32", "gemm_uniform2a8_int8_f16_m16_f32"}
     planes = products(compiled(path("demo"), *two, "--strategy=btc"))
@@ -95,6 +95,8 @@ def test_manifest_counts_what_is_stored(compiled):
     device = compiled(path("demo"), "--prefill-chunk=12", *CASES[0][1], "--target=emulator")
     described, stored = manifest(device), tensors(device)
     assert described["target"]["arch"] == "emulator" and "avx2" in described["target"]["features"]
+    for step, last in ("prefill", ["logits"]), ("prompt", ["best"]), ("decode", ["best"]):
+        assert described["entries"][step]["launches"][-1]["args"][-1] == last, step
     bits = elements = 0
     for weight in described["weights"]:
         size = sum(stored[name].nbytes for name in weight["tensors"])
@@ -103,17 +105,6 @@ def test_manifest_counts_what_is_stored(compiled):
             bits += 8 * size
             elements += np.prod(weight["shape"])
     assert described["bits_per_weight"] == pytest.approx(bits / elements)
-
-
-def test_summary_counts_what_is_stored(tmp_path):
-    """The kernels' order pads rows to multiples of 32, and keeps sums and zero points in other types."""
-    output = tmp_path / "m.ganq"
-    options = (*ROUNDED, "--prefill-chunk=1", "--target=emulator", "--json")
-    summary = json.loads(run_tool("ganq-compile", path("demo"), "-o", output, *options).stdout)
-    described = manifest(output)
-    assert summary["bits_per_weight"] == described["bits_per_weight"]
-    sizes = {weight["name"]: weight["bytes"] for weight in described["weights"]}
-    assert all(weight["bytes"] == sizes[weight["name"]] for weight in summary["weights"])
 
 
 def test_machine_code_for_all_chips(compiled, ptxas):
@@ -130,17 +121,21 @@ def test_machine_code_for_all_chips(compiled, ptxas):
         assert all(b".text." + name.encode() + b"\0" in cubin for name in kernels(model))
 
 
-def check_same_bytes(compiled, tmp_path, *options):
-    run_tool("ganq-compile", path("demo"), "-o", tmp_path / "again.ganq", *options)
-    assert (tmp_path / "again.ganq").read_bytes() == compiled(path("demo"), *options).read_bytes()
-
-
 def test_the_same_kernels_each_time(compiled, tmp_path):
-    check_same_bytes(compiled, tmp_path, "--prefill-chunk=12", *CASES[0][1], "--target=emulator")
+    """And a summary of what is stored: zero points and sums have other types than on CPUs."""
+    options, output = ("--prefill-chunk=12", *ROUNDED, "--bits=2", "--target=emulator"), tmp_path / "again.ganq"
+    summary = json.loads(run_tool("ganq-compile", path("demo"), "-o", output, *options, "--json").stdout)
+    assert output.read_bytes() == compiled(path("demo"), *options).read_bytes()
+    described = manifest(output)
+    assert summary["bits_per_weight"] == described["bits_per_weight"]
+    sizes = {weight["name"]: weight["bytes"] for weight in described["weights"]}
+    assert all(weight["bytes"] == sizes[weight["name"]] for weight in summary["weights"])
 
 
 def test_the_same_machine_code_each_time(compiled, ptxas, tmp_path):
-    check_same_bytes(compiled, tmp_path, "--prefill-chunk=1", *CASES[0][1], "--target=cuda", "--chips=sm_90a")
+    options = ("--prefill-chunk=1", *CASES[0][1], "--target=cuda", "--chips=sm_90a")
+    run_tool("ganq-compile", path("demo"), "-o", tmp_path / "again.ganq", *options)
+    assert (tmp_path / "again.ganq").read_bytes() == compiled(path("demo"), *options).read_bytes()
 
 
 def test_phases(tmp_path):
