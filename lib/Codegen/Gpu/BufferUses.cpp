@@ -12,8 +12,7 @@ using namespace ganq;
 
 bool ganq::isStepFunction(func::FuncOp function) {
   return !function.isExternal() && !function.isPrivate() &&
-         function.getNumArguments() && function.getNumResults() == 0 &&
-         llvm::hasSingleElement(function.getBody());
+         function.getNumArguments() && function.getNumResults() == 0;
 }
 
 static bool isReshape(Operation *op) {

@@ -21,8 +21,8 @@
 
 namespace ganq {
 
-/// A function of one block with arguments and without results: those are
-/// buffers of the caller.
+/// A public function with arguments and without results: those are buffers of
+/// the caller.
 bool isStepFunction(mlir::func::FuncOp function);
 
 /// Whether the op replaces all that the operand's buffer holds, and reads

@@ -36,18 +36,13 @@ struct LowerToGpuPass : public ganq::impl::LowerToGpuBase<LowerToGpuPass> {
         main.erase();
     GpuKernelLibrary library(module);
     for (auto function : module.getOps<func::FuncOp>())
-      if (isStep(function) && failed(lower(function, library)))
+      if (isStepFunction(function) && failed(lower(function, library)))
         return signalPassFailure();
     library.eraseUnused();
     numKernels += library.getNumKernels();
   }
 
 private:
-  static bool isStep(func::FuncOp function) {
-    return !function.isExternal() && !function.isPrivate() &&
-           function.getNumArguments() && function.getNumResults() == 0;
-  }
-
   LogicalResult lower(func::FuncOp function, GpuKernelLibrary &library) {
     if (!llvm::hasSingleElement(function.getBody()))
       return function.emitOpError("expected one block in a step function");

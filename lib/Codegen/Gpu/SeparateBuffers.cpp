@@ -21,7 +21,8 @@ struct SeparateBuffersPass
     : public ganq::impl::SeparateBuffersBase<SeparateBuffersPass> {
   void runOnOperation() override {
     func::FuncOp function = getOperation();
-    if (!isStepFunction(function))
+    if (!isStepFunction(function) ||
+        !llvm::hasSingleElement(function.getBody()))
       return;
     for (auto alloc :
          llvm::make_early_inc_range(function.getOps<memref::AllocOp>()))
