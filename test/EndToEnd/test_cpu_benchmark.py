@@ -11,6 +11,7 @@ from conftest import HOME
 
 CPU = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, "benchmark", "cpu")
 sys.path.insert(0, os.path.abspath(CPU))
+import instructions  # noqa: E402
 import kernels  # noqa: E402
 import onnx_runtime  # noqa: E402
 import report  # noqa: E402
@@ -36,6 +37,9 @@ def load_run():
 def test_times_products(tmp_path):
     schemes = [each for each in kernels.schemes() if each[0] in ("lut4", "w4a8-g128")]
     listed = [(name, m, 64, 256, text) for name, _, text in schemes for m in (1, 8)]
+    # A tile that is asked for.
+    tile = f"panels rows={12 if instructions.runs_avx512() else 6} served=256 columns=256"
+    listed.append(("lut4", 8, 64, 256, f"{schemes[0][2]}:{tile}"))
     tools = str(HOME / "bin")
     kernels.build(tools, str(tmp_path), "host", listed)
     result = kernels.run(tools, str(tmp_path), "time", 1, 64)
@@ -44,6 +48,9 @@ def test_times_products(tmp_path):
         # lut4: a table of 32 bytes per row; w4a8-g128: 2 + 1 + 2 bytes per group.
         assert each["bits_per_weight"] == (5 if each["name"] == "lut4" else 4 + 40 / 128)
         assert 0 < each["bytes_per_second"] < 1e12
+        assert 0 < each["predicted_seconds_1"] < 1e-3
+    assert result["kernels"][0]["tile"] == "registers rows=1"
+    assert result["kernels"][-1]["tile"] == tile
     assert result["read_bytes_per_second"] > 1e8
     counts = kernels.run(tools, str(tmp_path), "step")
     assert all(0.02 < count / (64 * 256) < 20 for count in counts.values())
