@@ -179,10 +179,13 @@ ganq_status ganq_session_logits(const ganq_session *session,
       return nullArgument(!session ? "session"
                           : logits ? "vocabulary"
                                    : "logits");
-    if (!session->session->logits())
+    Result<const float *> read = session->session->readLogits();
+    if (!read.ok())
+      return read.status();
+    if (!*read)
       return Status(Code::InvalidArgument,
                     "expected a session with logits, but no token was fed");
-    *logits = session->session->logits();
+    *logits = *read;
     *vocabulary = session->session->vocabulary();
     return Status();
   });

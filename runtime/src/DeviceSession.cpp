@@ -11,8 +11,8 @@
 namespace ganq::runtime {
 
 /// Where past, row and tokens lie in the memory of the inputs: one copy takes
-/// them all to the device.
-static constexpr int64_t kPast = 0, kRow = 256, kTokens = 512;
+/// them all to the device. The most probable token comes back from among them.
+static constexpr int64_t kPast = 0, kRow = 256, kBest = 512, kTokens = 768;
 
 Result<std::unique_ptr<DeviceSession>>
 DeviceSession::create(const DeviceModel &model) {
@@ -59,12 +59,14 @@ Status DeviceSession::allocateAll() {
       int64_t offset;
       size_t bytes;
       const char *name;
+      bool readOnly;
     };
-    for (Part part : {Part{kPast, 8, "past"}, Part{kRow, 8, "row"},
-                      Part{kTokens, size_t(tokens) * 8, "tokens"}})
+    for (Part part : {Part{kPast, 8, "past", true}, Part{kRow, 8, "row", true},
+                      Part{kBest, 8, "best", false},
+                      Part{kTokens, size_t(tokens) * 8, "tokens", true}})
       if (Status status = device.check(
               driver.name_memory(inputs.get() + uint64_t(part.offset),
-                                 part.bytes, part.name, 1),
+                                 part.bytes, part.name, part.readOnly),
               "name memory");
           !status.ok())
         return status;
@@ -106,6 +108,8 @@ uint64_t DeviceSession::value(const LaunchArgument &argument) const {
     return inputs.get() + kRow;
   case Kind::Logits:
     return logitRows.get();
+  case Kind::Best:
+    return inputs.get() + kBest;
   case Kind::I32:
   case Kind::I64:
     return uint64_t(argument.integer);
@@ -185,6 +189,8 @@ Result<const float *> DeviceSession::run(Step step, const int64_t *tokens,
   char *host = static_cast<char *>(hostInputs.get());
   memcpy(host + kPast, &past, sizeof(past));
   memcpy(host + kRow, &row, sizeof(row));
+  constexpr int64_t kNone = -1;
+  memcpy(host + kBest, &kNone, sizeof(kNone));
   memcpy(host + kTokens, tokens, size_t(columns) * sizeof(int64_t));
   inputBytes = kTokens + columns * int64_t(sizeof(int64_t));
   if (step == Step::Decode && !decodeGraph)
@@ -208,16 +214,44 @@ Result<const float *> DeviceSession::run(Step step, const int64_t *tokens,
   if (status.ok() && end)
     status = device.check(driver.event_record(end.get(), stream.get()),
                           "record an event");
-  size_t bytes = size_t(manifest.state->vocabulary) * sizeof(float);
-  if (status.ok())
-    status = device.check(
-        driver.copy_to_host(target, logitRows.get() + size_t(first) * bytes,
-                            size_t(count) * bytes, stream.get()),
-        "copy logits from the device");
+  if (status.ok() && manifest.entry(step).findsBest)
+    status = device.check(driver.copy_to_host(host + kBest,
+                                              inputs.get() + uint64_t(kBest),
+                                              sizeof(int64_t), stream.get()),
+                          "copy a token from the device");
+  if (status.ok() && count > 0)
+    status = copyLogits(target, first, count);
   // Also after an error: nothing may use the host's memory any more.
   int result = driver.stream_synchronize(stream.get());
   if (status.ok())
     status = device.check(result, "run the model");
+  if (!status.ok())
+    return status;
+  return target;
+}
+
+Status DeviceSession::copyLogits(float *target, int64_t first, int64_t count) {
+  size_t bytes = size_t(model.manifest().state->vocabulary) * sizeof(float);
+  return device.check(device.driver().copy_to_host(
+                          target, logitRows.get() + size_t(first) * bytes,
+                          size_t(count) * bytes, stream.get()),
+                      "copy logits from the device");
+}
+
+int64_t DeviceSession::best() const {
+  int64_t token;
+  memcpy(&token, static_cast<const char *>(hostInputs.get()) + kBest,
+         sizeof(token));
+  return token;
+}
+
+Result<const float *> DeviceSession::readLogits() {
+  Device::Scope scope(device);
+  float *target = static_cast<float *>(hostLogits.get());
+  Status status = copyLogits(target, 0, 1);
+  int result = device.driver().stream_synchronize(stream.get());
+  if (status.ok())
+    status = device.check(result, "copy logits from the device");
   if (!status.ok())
     return status;
   return target;

@@ -23,9 +23,16 @@ public:
   /// Runs a step function on as many `tokens` as the entry takes, with `past`
   /// tokens in the caches and, for prompt, `row`. The result is the logits of
   /// rows `first` .. `first + count - 1` (prompt and decode have one), valid
-  /// until the next run.
+  /// until the next run; `count` may be 0.
   Result<const float *> run(Step step, const int64_t *tokens, int64_t past,
                             int64_t row, int64_t first, int64_t count);
+
+  /// The token of the greatest logit that the last run, of a step that finds
+  /// it, found; negative if a logit was not a number.
+  int64_t best() const;
+  /// The logits of the last run's first row, which it may have left on the
+  /// device.
+  Result<const float *> readLogits();
 
   /// Whether runs are timed by the device's events. A timed run finds nothing
   /// of the model in the device's cache.
@@ -41,6 +48,7 @@ private:
   Status launch(const Launch &launch);
   uint64_t value(const LaunchArgument &argument) const;
   Status captureDecode();
+  Status copyLogits(float *target, int64_t first, int64_t count);
   Status beginTime();
 
   const DeviceModel &model;

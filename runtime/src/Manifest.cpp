@@ -63,7 +63,12 @@ std::optional<Entry> readEntry(Reader &reader, const json &entries,
                   value);
     result.launches = readLaunches(reader, reader.member(value, "launches"),
                                    path + ".launches", manifest, result,
-                                   kind == EntryKind::Prompt);
+                                   kind == EntryKind::Prefill  ? Step::Prefill
+                                   : kind == EntryKind::Prompt ? Step::Prompt
+                                                               : Step::Decode);
+    for (const Launch &launch : result.launches)
+      for (const LaunchArgument &argument : launch.arguments)
+        result.findsBest |= argument.kind == LaunchArgument::Kind::Best;
     return result;
   }
   result.symbol =

@@ -34,8 +34,9 @@ static constexpr KindName kKinds[] = {
     {"arena", Kind::Arena, 1},   {"parameter", Kind::Parameter, 2},
     {"cache", Kind::Cache, 1},   {"tokens", Kind::Tokens, 0},
     {"past", Kind::Past, 0},     {"row", Kind::Row, 0},
-    {"logits", Kind::Logits, 0}, {"i32", Kind::I32, 1},
-    {"i64", Kind::I64, 1},       {"f32", Kind::F32, 1}};
+    {"logits", Kind::Logits, 0}, {"best", Kind::Best, 0},
+    {"i32", Kind::I32, 1},       {"i64", Kind::I64, 1},
+    {"f32", Kind::F32, 1}};
 
 std::optional<ChipName> parseChip(std::string_view name) {
   if (name.substr(0, 3) != "sm_")
@@ -83,7 +84,7 @@ static int64_t readOffset(ManifestReader &reader, const json &value,
 static LaunchArgument readArgument(ManifestReader &reader, const json &value,
                                    const std::string &path,
                                    const Manifest &manifest, const Entry &entry,
-                                   bool isPrompt) {
+                                   Step step) {
   LaunchArgument argument;
   const KindName *kind = nullptr;
   if (value.is_array() && !value.empty() && value[0].is_string())
@@ -117,7 +118,12 @@ static LaunchArgument readArgument(ManifestReader &reader, const json &value,
     break;
   }
   case Kind::Row:
-    reader.expect(isPrompt, path, "no row outside of prompt", value);
+    reader.expect(step == Step::Prompt, path, "no row outside of prompt",
+                  value);
+    break;
+  case Kind::Best:
+    reader.expect(step != Step::Prefill, path, "no best token of prefill",
+                  value);
     break;
   case Kind::I32:
     argument.integer =
@@ -158,7 +164,7 @@ static std::array<uint32_t, 3> readSizes(ManifestReader &reader,
 std::vector<Launch> readLaunches(ManifestReader &reader, const json &value,
                                  const std::string &path,
                                  const Manifest &manifest, const Entry &entry,
-                                 bool isPrompt) {
+                                 Step step) {
   std::vector<Launch> launches;
   reader.array(value, path, [&](const json &item, const std::string &at) {
     Launch launch;
@@ -180,7 +186,7 @@ std::vector<Launch> readLaunches(ManifestReader &reader, const json &value,
     reader.array(reader.member(item, "args"), at + ".args",
                  [&](const json &argument, const std::string &where) {
                    launch.arguments.push_back(readArgument(
-                       reader, argument, where, manifest, entry, isPrompt));
+                       reader, argument, where, manifest, entry, step));
                  });
     launches.push_back(std::move(launch));
   });

@@ -26,13 +26,13 @@ std::vector<ChipCode> readChips(ManifestReader &reader,
                                 const nlohmann::json &value,
                                 const std::string &path);
 
-/// The launches of the entry `key`, whose arena and tokens are known, as are
-/// the parameters and the state of the manifest.
+/// The launches of the entry of a step, whose arena and tokens are known, as
+/// are the parameters and the state of the manifest.
 std::vector<Launch> readLaunches(ManifestReader &reader,
                                  const nlohmann::json &value,
                                  const std::string &path,
                                  const Manifest &manifest, const Entry &entry,
-                                 bool isPrompt);
+                                 Step step);
 
 /// Checks what takes the file: that the chips' code lies within `codeBytes` and
 /// that arguments lie within the parameters, which all exist.

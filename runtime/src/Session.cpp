@@ -190,6 +190,9 @@ struct Session::Implementation {
   std::unique_ptr<DeviceSession> device;
   bool timed = false;
   double deviceSeconds = 0; ///< of the last feed
+  /// What the device found to be the most probable token, in logits that lie
+  /// there while `lastLogits` is empty.
+  std::optional<int64_t> best;
 
   // With step functions of the CPU.
   std::vector<Tensor> caches;
@@ -206,6 +209,12 @@ struct Session::Implementation {
   int64_t maxContext() const;
   Status allocate();
   Status check(const int64_t *tokens, int64_t count) const;
+  /// The logits of the last token, if there are any.
+  Status readLogits();
+  void forgetLogits() {
+    lastLogits.clear();
+    best.reset();
+  }
   /// Runs a step function; `row` is for prompt. The result is the logits of
   /// rows `first` .. `first + count - 1`.
   Result<const float *> step(Step step, int64_t *tokens, int64_t row,
@@ -366,18 +375,22 @@ Status Session::Implementation::feedSteps(const int64_t *tokens, int64_t count,
     int64_t size = many ? chunkTokens : 1, taken = std::min(count, size);
     chunk.assign(size_t(size), 0);
     std::copy(tokens, tokens + taken, chunk.begin());
-    int64_t wanted = each ? taken : 1;
+    Step which = one ? Step::Prompt : many ? Step::Prefill : Step::Decode;
+    bool finds = device && manifest.entry(which).findsBest;
+    int64_t wanted = each ? taken : finds ? 0 : 1;
     Result<const float *> rows =
-        step(one    ? Step::Prompt
-             : many ? Step::Prefill
-                    : Step::Decode,
-             chunk.data(), taken - 1, one ? 0 : taken - wanted, wanted);
+        step(which, chunk.data(), taken - 1, one ? 0 : taken - wanted, wanted);
     if (!rows.ok())
       return rows.status();
+    forgetLogits();
+    if (finds)
+      best = device->best();
     if (each)
       each(*rows, length, taken);
-    const float *last = *rows + (wanted - 1) * vocabulary;
-    lastLogits.assign(last, last + vocabulary);
+    if (wanted > 0) {
+      const float *last = *rows + (wanted - 1) * vocabulary;
+      lastLogits.assign(last, last + vocabulary);
+    }
     length += taken;
     tokens += taken;
     count -= taken;
@@ -417,13 +430,30 @@ Status Session::feed(const int64_t *tokens, int64_t count,
   Status status = impl->feedSteps(tokens, count, each);
   if (!status.ok()) {
     impl->length = before;
-    impl->lastLogits.clear();
+    impl->forgetLogits();
   }
   return status;
 }
 
-const float *Session::logits() const {
+Status Session::Implementation::readLogits() {
+  if (!best || !lastLogits.empty())
+    return Status();
+  std::lock_guard<std::mutex> lock(model->callMutex());
+  Result<const float *> row = device->readLogits();
+  if (!row.ok())
+    return row.status();
+  lastLogits.assign(*row, *row + vocabulary);
+  return Status();
+}
+
+Result<const float *> Session::readLogits() const {
+  if (Status status = impl->readLogits(); !status.ok())
+    return status;
   return impl->lastLogits.empty() ? nullptr : impl->lastLogits.data();
+}
+const float *Session::logits() const {
+  Result<const float *> read = readLogits();
+  return read.ok() ? *read : nullptr;
 }
 int64_t Session::vocabulary() const { return impl->vocabulary; }
 int64_t Session::maxContext() const { return impl->maxContext(); }
@@ -452,22 +482,28 @@ Status Session::rewind(int64_t length) {
   impl->length = length;
   if (impl->recipe)
     impl->history.resize(size_t(length));
-  impl->lastLogits.clear();
+  impl->forgetLogits();
   return Status();
 }
 
 Result<int64_t> Session::sample(double temperature) {
-  const std::vector<float> &logits = impl->lastLogits;
-  if (logits.empty())
-    return Status(Code::InvalidArgument,
-                  "expected logits to sample from, but no token was fed");
   if (!(temperature >= 0) || std::isinf(temperature))
     return Status(Code::InvalidArgument,
                   "expected a temperature of at least 0, but got " +
                       std::to_string(temperature));
+  const Status noNumbers(Code::Failed, "the model's logits are not numbers");
+  // What is no token is no answer either.
+  if (temperature == 0 && impl->best && *impl->best < impl->vocabulary)
+    return *impl->best < 0 ? Result<int64_t>(noNumbers) : *impl->best;
+  if (Status status = impl->readLogits(); !status.ok())
+    return status;
+  const std::vector<float> &logits = impl->lastLogits;
+  if (logits.empty())
+    return Status(Code::InvalidArgument,
+                  "expected logits to sample from, but no token was fed");
   for (float logit : logits)
     if (std::isnan(logit))
-      return Status(Code::Failed, "the model's logits are not numbers");
+      return noNumbers;
   auto best = std::max_element(logits.begin(), logits.end());
   if (temperature == 0)
     return int64_t(best - logits.begin());

@@ -89,6 +89,52 @@ TEST_F(CudaTest, DecodesWithOneGraph) {
   EXPECT_EQ(driver->modules, 1);
 }
 
+TEST_F(CudaTest, GreedyTokensAreEightBytes) {
+  pack(argmaxManifest("cuda"));
+  auto model = Model::open(path());
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  auto session = Session::create(*model);
+  ASSERT_TRUE(session.ok()) << session.status().message();
+  std::vector<int64_t> tokens = {3, 1, 4, 1};
+  const int64_t *next = tokens.data();
+  int64_t count = 4;
+  for (size_t fed = 0; fed < 5; ++fed) {
+    size_t before = driver->copied_to_host;
+    ASSERT_TRUE((*session)->feed(next, count).ok());
+    auto token = (*session)->sample(0);
+    ASSERT_TRUE(token.ok()) << token.status().message();
+    EXPECT_EQ(driver->copied_to_host - before, 8u);
+    tokens.push_back(*token);
+    next = &tokens.back();
+    count = 1;
+  }
+  // Logits are copied when somebody wants them, once.
+  size_t before = driver->copied_to_host;
+  ASSERT_TRUE((*session)->sample(0.7).ok());
+  ASSERT_TRUE((*session)->logits());
+  EXPECT_EQ(driver->copied_to_host - before, 64u);
+  ASSERT_TRUE((*session)->feed(next, 1).ok());
+  for (const char *function : {"cuMemcpyDtoHAsync_v2", "cuStreamSynchronize"}) {
+    driver->fail = function;
+    driver->fail_at = 0;
+    driver->error = 700;
+    auto read = (*session)->readLogits();
+    EXPECT_EQ(read.status().code(), Code::Failed);
+    EXPECT_NE(read.status().message().find("cannot copy logits from the "
+                                           "device: CUDA_ERROR_ILLEGAL"),
+              std::string::npos)
+        << read.status().message();
+    driver->fail_at = 0;
+    EXPECT_FALSE((*session)->logits());
+    driver->fail_at = 0;
+    EXPECT_EQ((*session)->sample(1).status().code(), Code::Failed);
+    EXPECT_TRUE((*session)->sample(0).ok()) << "which is here already";
+  }
+  std::vector<float> expected = expectedLogits(tokens);
+  ASSERT_TRUE((*session)->logits());
+  EXPECT_NEAR((*session)->logits()[7], expected[7], 1e-6);
+}
+
 TEST_F(CudaTest, ModelsLargerThanStagingMemory) {
   // Parameters of 20 MiB go through the buffers of 16 MiB in turns.
   std::vector<char> data(size_t(20) << 20);
@@ -192,8 +238,8 @@ TEST_F(CudaTest, ExplainsWhatIsMissing) {
                "which has 44 of 300 bytes left: CUDA_ERROR_OUT_OF_MEMORY",
                "free memory of the device"});
   driver.reset();
-  driver->memory = 1000;
-  expectError(Code::OutOfMemory, {"bytes for the arena", "of 1000 bytes left"});
+  driver->memory = 1256;
+  expectError(Code::OutOfMemory, {"bytes for the arena", "of 1256 bytes left"});
 }
 
 TEST_F(CudaTest, ExplainsWhatTheDeviceLacks) {
@@ -236,11 +282,72 @@ TEST_F(CudaTest, ExplainsWhatTheDeviceLacks) {
   expectError(Code::InvalidFile, {"kernel 'embed': expected 5 arguments, but "
                                   "got 6"});
   manifest = deviceManifest("cuda");
-  manifest["target"]["chips"][1]["offset"] = 3;
   pack(manifest);
+  driver->fail = "cuModuleLoadData";
+  driver->error = 200;
   expectError(Code::Unsupported,
               {"cannot load the model's code: CUDA_ERROR_INVALID_IMAGE",
                "update NVIDIA's driver"});
+}
+
+// The driver would read it to its first NUL, wherever that is.
+TEST_F(CudaTest, RefusesWhatIsNoCubin) {
+  const json good = deviceManifest("cuda");
+  const std::string code = deviceCode("cuda");
+  const int64_t begin = good["target"]["chips"][1]["offset"];
+  const int64_t bytes = good["target"]["chips"][1]["bytes"];
+  auto expectRefused = [&](const json &manifest, const std::string &code) {
+    packModel(path(), manifest, &code);
+    const json &chip = manifest["target"]["chips"][1];
+    expectError(Code::InvalidFile,
+                {"code tensor '__code__': expected a cubin for sm_90a in the " +
+                     chip["bytes"].dump() + " bytes at " +
+                     chip["offset"].dump(),
+                 "compile the model again"});
+    EXPECT_EQ(driver->chip[0], 0) << "the driver has seen it";
+  };
+  json shifted = good;
+  shifted["target"]["chips"][1]["offset"] = begin - 1;
+  expectRefused(shifted, code);
+  for (int64_t less : {bytes - 1, int64_t(64), int64_t(63), int64_t(1)}) {
+    json cut = good;
+    cut["target"]["chips"][1]["bytes"] = less;
+    expectRefused(cut, code);
+  }
+  // Magic, class, machine, and the offsets, sizes and counts of both tables.
+  for (auto [at, value] :
+       {std::pair(0, 'E'), std::pair(4, '\1'), std::pair(18, '\3'),
+        std::pair(32, '\x7f'), std::pair(39, '\x80'), std::pair(40, '\x41'),
+        std::pair(47, '\xff'), std::pair(58, '\2'), std::pair(61, '\1')}) {
+    SCOPED_TRACE(at);
+    std::string changed = code;
+    changed[size_t(begin + at)] = value;
+    expectRefused(good, changed);
+  }
+}
+
+TEST_F(CudaTest, SaysWhatAnErrorLeaves) {
+  auto message = [&](int error) {
+    driver.reset();
+    driver->fail = "cuLaunchKernel";
+    driver->error = error;
+    Status status = run();
+    EXPECT_EQ(status.code(), Code::Failed);
+    return status.message();
+  };
+  auto has = [](const std::string &text, const char *part) {
+    return text.find(part) != std::string::npos;
+  };
+  for (int error : {700, 702, 709, 710, 714, 715, 716, 717, 718, 719})
+    EXPECT_TRUE(has(message(error), "(the device's state is lost; start the "
+                                    "process again)"))
+        << error;
+  for (int error : {701, 704, 705, 708, 711, 712, 713, 720}) {
+    EXPECT_FALSE(has(message(error), "lost")) << error;
+    EXPECT_EQ(has(message(error), "(compile the model for this chip)"),
+              error == 701)
+        << error;
+  }
 }
 
 // Each function of the driver fails at each of its calls in turn: the error
@@ -252,8 +359,11 @@ TEST_F(CudaTest, EveryFailureIsReportedAndFreesAll) {
                                    "cuDeviceGetName",
                                    "cuDeviceGetAttribute",
                                    "cuDevicePrimaryCtxRetain",
+                                   "cuCtxPushCurrent_v2",
                                    "cuModuleLoadData",
                                    "cuModuleGetFunction",
+                                   "cuFuncSetAttribute",
+                                   "cuFuncGetParamInfo",
                                    "cuMemGetInfo_v2",
                                    "cuMemAlloc_v2",
                                    "cuMemAllocHost_v2",
@@ -271,16 +381,27 @@ TEST_F(CudaTest, EveryFailureIsReportedAndFreesAll) {
                                    "cuStreamEndCapture",
                                    "cuGraphInstantiateWithFlags",
                                    "cuGraphLaunch"};
-  for (const char *function : functions) {
+  json manifest = deviceManifest("cuda");
+  manifest["entries"]["decode"]["launches"][1]["shared"] = 48 * 1024;
+  pack(manifest);
+  for (const std::string function : functions) {
     SCOPED_TRACE(function);
-    int calls = 0;
+    int calls = 0, kept = 0;
     for (;; ++calls) {
       SCOPED_TRACE(calls);
       driver.reset();
-      driver->fail = function;
+      driver->fail = function.c_str();
       driver->fail_at = calls;
       driver->error = 700;
       Status status = run();
+      ASSERT_LT(calls, 100);
+      // What the context has to be entered for stays for its end to free.
+      if (function == "cuCtxPushCurrent_v2" && driver->failed && status.ok()) {
+        EXPECT_EQ(driver.living(), 1);
+        EXPECT_EQ(driver->contexts + driver->pushed, 0);
+        ++kept;
+        continue;
+      }
       driver.expectNothingLives();
       if (!driver->failed) {
         EXPECT_TRUE(status.ok()) << status.message();
@@ -291,9 +412,8 @@ TEST_F(CudaTest, EveryFailureIsReportedAndFreesAll) {
                                       "(the device's state is lost"),
                 std::string::npos)
           << status.message();
-      ASSERT_LT(calls, 100);
     }
-    EXPECT_GT(calls, 0) << "is not called";
+    EXPECT_GT(calls, kept) << "is not called, or no failure is reported";
   }
 }
 

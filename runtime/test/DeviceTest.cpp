@@ -7,6 +7,7 @@
 #include "DeviceTestModel.h"
 #include "FakeCudaDriver.h"
 #include "ganq/runtime/session.h"
+#include <algorithm>
 #include <cmath>
 
 using namespace ganq::runtime;
@@ -87,6 +88,71 @@ TEST_P(DeviceTest, CallbackSeesEveryRow) {
   ASSERT_TRUE(fed->feed(tokens.data(), 3, check).ok());
   ASSERT_TRUE(fed->feed(tokens.data() + 3, 4, check).ok());
   EXPECT_EQ(next, 7);
+}
+
+// Where the device finds the most probable token, logits come late.
+TEST_P(DeviceTest, FindsTheMostProbableToken) {
+  std::vector<int64_t> tokens = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3};
+  json manifest = argmaxManifest(GetParam()), withoutPrompt = manifest;
+  withoutPrompt["entries"].erase("prompt");
+  for (const json &each : {manifest, withoutPrompt}) {
+    auto fed = session(open(each));
+    ASSERT_TRUE(fed);
+    EXPECT_FALSE(fed->sample(0).ok());
+    EXPECT_FALSE(fed->logits());
+    for (size_t length = 1; length <= tokens.size(); ++length)
+      for (size_t first = 0; first < length; ++first) {
+        ASSERT_TRUE(fed->rewind(0).ok());
+        EXPECT_FALSE(fed->sample(0).ok());
+        EXPECT_FALSE(fed->logits());
+        ASSERT_TRUE(fed->feed(tokens.data(), int64_t(first)).ok());
+        ASSERT_TRUE(
+            fed->feed(tokens.data() + first, int64_t(length - first)).ok());
+        std::vector<int64_t> sequence{tokens.begin(),
+                                      tokens.begin() + long(length)};
+        std::vector<float> expected = expectedLogits(sequence);
+        auto best = fed->sample(0);
+        ASSERT_TRUE(best.ok()) << best.status().message();
+        EXPECT_EQ(*best, std::max_element(expected.begin(), expected.end()) -
+                             expected.begin());
+        expectLogits(fed->logits(), sequence);
+        expectLogits(fed->logits(), sequence);
+        EXPECT_TRUE(fed->sample(1).ok());
+      }
+    // A callback gets all rows.
+    ASSERT_TRUE(fed->rewind(0).ok());
+    int64_t rows = 0;
+    auto check = [&](const float *logits, int64_t first, int64_t count) {
+      rows += count;
+      for (int64_t i = 0; i < count; ++i)
+        expectLogits(logits + i * 16,
+                     {tokens.begin(), tokens.begin() + long(first + i + 1)});
+    };
+    ASSERT_TRUE(fed->feed(tokens.data(), 10, check).ok());
+    EXPECT_EQ(rows, 10);
+    expectLogits(fed->logits(), tokens);
+  }
+}
+
+TEST_P(DeviceTest, TakesTheTokenFromTheDevice) {
+  json manifest = argmaxManifest(GetParam());
+  manifest["entries"]["decode"]["launches"][3]["args"] = {
+      {"parameter", 0, 0}, {"best"}, {"i32", 0}};
+  int64_t token = 3;
+  auto zero = session(open(manifest));
+  ASSERT_TRUE(zero && zero->feed(&token, 1).ok());
+  auto found = zero->sample(0);
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ(*found, 0) << "what the kernel says";
+  // Nothing writes the token: as if a logit were no number.
+  manifest["entries"]["decode"]["launches"][2]["args"][4] = {"best"};
+  manifest["entries"]["decode"]["launches"].erase(3);
+  manifest["entries"]["decode"]["launches"][2]["args"][3] = {"i64", 0};
+  auto none = session(open(manifest));
+  ASSERT_TRUE(none && none->feed(&token, 1).ok());
+  found = none->sample(0);
+  EXPECT_EQ(found.status().code(), Code::Failed);
+  EXPECT_EQ(found.status().message(), "the model's logits are not numbers");
 }
 
 TEST_P(DeviceTest, SessionsHaveTheirOwnCaches) {

@@ -5,14 +5,26 @@
 //===----------------------------------------------------------------------===//
 
 #include "DeviceTestModel.h"
+#include <cstring>
+#include <elf.h>
 
 namespace ganq::runtime::test {
 
 using nlohmann::json;
 
-/// What FakeCuda.c takes for the code of a chip.
+/// What FakeCuda.c takes for the code of a chip: an ELF file whose sections are
+/// a text.
 static std::string fakeCubin(const std::string &chip) {
-  return "cubin " + chip + std::string(1, '\0');
+  std::string text = "cubin " + chip;
+  Elf64_Ehdr header = {};
+  memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS64;
+  header.e_machine = EM_CUDA;
+  header.e_shoff = sizeof(header);
+  header.e_shnum = Elf64_Half(text.size());
+  header.e_shentsize = 1;
+  return std::string(reinterpret_cast<const char *>(&header), sizeof(header)) +
+         text;
 }
 
 std::string deviceCode(const std::string &arch) {
@@ -61,6 +73,14 @@ json deviceManifest(const std::string &arch) {
   manifest["entries"] = {{"prefill", entry(4, 256, false)},
                          {"prompt", entry(4, 512, true)},
                          {"decode", entry(1, 64, false)}};
+  return manifest;
+}
+
+json argmaxManifest(const std::string &arch) {
+  json manifest = deviceManifest(arch);
+  for (const char *entry : {"prompt", "decode"})
+    manifest["entries"][entry]["launches"].push_back(
+        launch("argmax", 1, {{"logits"}, {"best"}, {"i32", 16}}));
   return manifest;
 }
 

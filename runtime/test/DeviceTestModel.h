@@ -15,6 +15,9 @@ namespace ganq::runtime::test {
 /// and sm_90a.
 nlohmann::json deviceManifest(const std::string &arch);
 
+/// The same, of which prompt and decode find the most probable token.
+nlohmann::json argmaxManifest(const std::string &arch);
+
 /// The code that goes with it: FakeDeviceModule.c, or what FakeCuda.c takes.
 std::string deviceCode(const std::string &arch);
 

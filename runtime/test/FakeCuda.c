@@ -7,7 +7,8 @@
 |* Stands for libcuda.so.1 with one device in the host's memory. It is as late
 |* as a driver may be: what is put into a stream runs when somebody waits for
 |* the stream, so that memory which is reused too early or read too soon shows.
-|* Fails on request and counts what lives (FakeCuda.h). One thread.
+|* Memory that waiting work names cannot be freed. Fails on request and counts
+|* what lives (FakeCuda.h). One thread.
 |*
 \*===----------------------------------------------------------------------===*/
 
@@ -38,7 +39,69 @@ enum {
 
 struct fake_cuda_state fake_cuda = INITIAL;
 
-void fake_cuda_reset(void) { fake_cuda = (struct fake_cuda_state)INITIAL; }
+/* What handles stand for; listed, so that a new beginning can free the rest. */
+union object {
+  union object *next;
+  max_align_t alignment;
+};
+static union object *objects;
+
+static void *make(size_t bytes) {
+  union object *made = calloc(1, sizeof(*made) + bytes);
+  made->next = objects;
+  objects = made;
+  return made + 1;
+}
+static void unmake(void *handle) {
+  for (union object **at = &objects; *at; at = &(*at)->next)
+    if (*at + 1 == handle) {
+      union object *found = *at;
+      *at = found->next;
+      free(found);
+      return;
+    }
+}
+
+/* Memory of the device or of the host, with a header in front. */
+struct block {
+  struct block *next;
+  size_t bytes;
+  int on_host;
+};
+static struct block *blocks;
+enum { Header = 256 };
+
+struct work {
+  struct work *next;
+  enum { Copy, Fill, Launch, Record } kind;
+  void *to;
+  const void *from;
+  size_t bytes;
+  int value;
+  const struct kernel *kernel;
+  unsigned blocks;
+  uint64_t args[6];
+};
+/* A stream or a graph. */
+struct list {
+  struct work *first, **end;
+  int in_capture;
+  struct list *next; /* stream */
+};
+/* Also those that were destroyed before their work was done. */
+static struct list *streams;
+
+void fake_cuda_reset(void) {
+  fake_cuda = (struct fake_cuda_state)INITIAL;
+  while (objects)
+    unmake(objects + 1);
+  while (blocks) {
+    struct block *next = blocks->next;
+    free(blocks);
+    blocks = next;
+  }
+  streams = NULL;
+}
 
 static int lives(void) {
   return fake_cuda.contexts || fake_cuda.pushed || fake_cuda.modules ||
@@ -129,8 +192,11 @@ int cuDevicePrimaryCtxRelease_v2(int device) {
   return device == 40 ? Success : InvalidValue;
 }
 int cuCtxPushCurrent_v2(void *context) {
+  ENTER
+  if (context != &fake_cuda)
+    return InvalidValue;
   ++fake_cuda.pushed;
-  return context == &fake_cuda ? Success : InvalidValue;
+  return Success;
 }
 int cuCtxPopCurrent_v2(void **context) {
   *context = &fake_cuda;
@@ -152,6 +218,7 @@ static const struct kernel kernels[] = {
     {"state", run_state, 4, {8, 8, 4, 8}, 4096},
     {"head", run_head, 5, {8, 8, 8, 8, 8}, 0},
     {"head_of_row", run_head_of_row, 6, {8, 8, 8, 8, 8, 8}, 0},
+    {"argmax", run_argmax, 3, {8, 8, 4}, 0},
 };
 enum { Kernels = sizeof(kernels) / sizeof(kernels[0]) };
 
@@ -163,19 +230,21 @@ static struct function functions[Kernels];
 
 int cuModuleLoadData(void **module, const void *image) {
   ENTER_CONTEXT
-  if (strncmp(image, "cubin sm_", 9) != 0)
+  /* Text behind the header, and a NUL, as the driver wants it of a PTX. */
+  const char *text = (const char *)image + 64;
+  if (memcmp(image, "\177ELF", 4) != 0 || strncmp(text, "cubin sm_", 9) != 0)
     return InvalidImage;
-  strncpy(fake_cuda.chip, (const char *)image + 6, sizeof(fake_cuda.chip) - 1);
+  strncpy(fake_cuda.chip, text + 6, sizeof(fake_cuda.chip) - 1);
   for (int i = 0; i < Kernels; ++i)
     functions[i] =
         (struct function){&kernels[i], 48 * 1024 - kernels[i].shared};
-  *module = malloc(1);
+  *module = make(1);
   ++fake_cuda.modules;
   return Success;
 }
 int cuModuleUnload(void *module) {
   ENTER_CONTEXT
-  free(module);
+  unmake(module);
   --fake_cuda.modules;
   return Success;
 }
@@ -198,6 +267,7 @@ int cuFuncSetAttribute(void *function, int attribute, int value) {
 }
 int cuFuncGetParamInfo(void *function, size_t index, size_t *offset,
                        size_t *size) {
+  ENTER_CONTEXT
   const struct kernel *kernel = ((struct function *)function)->kernel;
   if (index >= (size_t)kernel->parameters)
     return InvalidValue;
@@ -207,14 +277,6 @@ int cuFuncGetParamInfo(void *function, size_t index, size_t *offset,
 }
 
 /*===-- Memory ------------------------------------------------------------===*/
-
-struct block {
-  struct block *next;
-  size_t bytes;
-  int on_host;
-};
-static struct block *blocks;
-enum { Header = 256 };
 
 /* Whether memory of the device, or of the host, holds the range. */
 static int holds(int on_host, uint64_t address, size_t bytes) {
@@ -233,12 +295,30 @@ static void *take(size_t bytes, int on_host) {
   memset((char *)b + Header, 0xff, bytes);
   return (char *)b + Header;
 }
-/* The bytes of what was there, or 0. */
+/* Whether work that a stream has yet to do names the block. */
+static int in_use(const struct block *b) {
+  uint64_t begin = (uint64_t)b + Header;
+  for (const struct list *s = streams; s; s = s->next)
+    for (const struct work *w = s->in_capture ? NULL : s->first; w;
+         w = w->next) {
+      uint64_t named[8] = {(uint64_t)w->to, (uint64_t)w->from};
+      for (int i = 0; w->kind == Launch && i < w->kernel->parameters; ++i)
+        named[2 + i] = w->kernel->sizes[i] == 8 ? w->args[i] : 0;
+      for (int i = 0; i < 8; ++i)
+        if (named[i] - begin < b->bytes)
+          return 1;
+    }
+  return 0;
+}
+/* The bytes of what was there, or 0: also where it is in use, so that it stays
+   and shows at the end. */
 static size_t give(void *memory, int on_host) {
   for (struct block **at = &blocks; *at; at = &(*at)->next)
     if ((char *)*at + Header == memory && (*at)->on_host == on_host) {
       struct block *b = *at;
       size_t bytes = b->bytes;
+      if (in_use(b))
+        return 0;
       *at = b->next;
       free(b);
       return bytes;
@@ -285,30 +365,13 @@ int cuMemFreeHost(void *memory) {
 
 /*===-- Streams and graphs ------------------------------------------------===*/
 
-struct work {
-  struct work *next;
-  enum { Copy, Fill, Launch, Record } kind;
-  void *to;
-  const void *from;
-  size_t bytes;
-  int value;
-  const struct kernel *kernel;
-  unsigned blocks;
-  uint64_t args[6];
-};
-/* A stream or a graph. */
-struct list {
-  struct work *first, **end;
-  int in_capture;
-};
-
 static struct list *new_list(void) {
-  struct list *list = calloc(1, sizeof(*list));
+  struct list *list = make(sizeof(*list));
   list->end = &list->first;
   return list;
 }
 static void put(struct list *list, struct work work) {
-  *list->end = malloc(sizeof(work));
+  *list->end = make(sizeof(work));
   **list->end = work;
   (*list->end)->next = NULL;
   list->end = &(*list->end)->next;
@@ -318,7 +381,7 @@ static void clear(struct list *list) {
   while (list->first) {
     struct work *work = list->first;
     list->first = work->next;
-    free(work);
+    unmake(work);
   }
   list->end = &list->first;
 }
@@ -351,20 +414,36 @@ int cuStreamCreate(void **stream, unsigned flags) {
   ENTER_CONTEXT
   if (flags != 1)
     return InvalidValue;
-  *stream = new_list();
+  struct list *made = new_list();
+  made->next = streams;
+  streams = made;
+  *stream = made;
   ++fake_cuda.streams;
   return Success;
 }
 int cuStreamDestroy_v2(void *stream) {
   ENTER_CONTEXT
-  clear(stream);
-  free(stream);
+  struct list *list = stream, **at = &streams;
   --fake_cuda.streams;
+  /* What is in it is still done, some time. */
+  if (list->first)
+    return Success;
+  while (*at != list)
+    at = &(*at)->next;
+  *at = list->next;
+  unmake(list);
   return Success;
 }
 int cuStreamSynchronize(void *stream) {
-  ENTER_CONTEXT
   struct list *list = stream;
+  if (fails(__func__)) {
+    /* Work that failed is over. */
+    clear(list);
+    fake_cuda.failed = 1;
+    return fake_cuda.error;
+  }
+  if (fake_cuda.pushed < 1)
+    return InvalidContext;
   if (list->in_capture)
     return CaptureUnsupported;
   for (struct work *work = list->first; work; work = work->next)
@@ -391,6 +470,7 @@ int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
   put(stream,
       (struct work){
           .kind = Copy, .to = to, .from = (const void *)from, .bytes = bytes});
+  fake_cuda.copied_to_host += bytes;
   return Success;
 }
 int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes,
@@ -432,13 +512,13 @@ int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y,
 
 int cuEventCreate(void **event, unsigned flags) {
   ENTER_CONTEXT
-  *event = calloc(1, sizeof(long));
+  *event = make(sizeof(long));
   ++fake_cuda.events;
   return flags == 0 ? Success : InvalidValue;
 }
 int cuEventDestroy_v2(void *event) {
   ENTER_CONTEXT
-  free(event);
+  unmake(event);
   --fake_cuda.events;
   return Success;
 }
@@ -477,7 +557,7 @@ int cuStreamEndCapture(void *stream, void **graph) {
   list->end = &list->first;
   if (fail) {
     clear(made);
-    free(made);
+    unmake(made);
     fake_cuda.failed = 1;
     return fake_cuda.error;
   }
@@ -507,14 +587,14 @@ int cuGraphLaunch(void *executable, void *stream) {
 int cuGraphExecDestroy(void *executable) {
   ENTER_CONTEXT
   clear(executable);
-  free(executable);
+  unmake(executable);
   --fake_cuda.executables;
   return Success;
 }
 int cuGraphDestroy(void *graph) {
   ENTER_CONTEXT
   clear(graph);
-  free(graph);
+  unmake(graph);
   --fake_cuda.graphs;
   return Success;
 }

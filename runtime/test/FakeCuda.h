@@ -23,7 +23,7 @@ struct fake_cuda_state {
   /* What happened. */
   int failed;
   int launches, captured, graph_launches;
-  size_t copied_to_device;
+  size_t copied_to_device, copied_to_host;
   char chip[16];
   /* What lives. */
   int contexts, pushed, modules, streams, events, graphs, executables,

@@ -22,6 +22,9 @@ static void head(ganq_simt_lane *lane, void *const *args) {
 static void head_of_row(ganq_simt_lane *lane, void *const *args) {
   run_head_of_row(lane->ctaid[0], args);
 }
+static void argmax(ganq_simt_lane *lane, void *const *args) {
+  run_argmax(lane->ctaid[0], args);
+}
 /* An address and an offset (i64) to store 4 bytes at. */
 static void store(ganq_simt_lane *lane, void *const *args) {
   ganq_simt_range(lane, POINTER(char, 0) + VALUE(int64_t, 1), 4,
@@ -34,9 +37,10 @@ static void race(ganq_simt_lane *lane, void *const *args) {
 }
 
 static const ganq_simt_kernel kernels[] = {
-    {"embed", embed, 0, 5, 1, 0}, {"state", state, 0, 4, 1, 0},
-    {"head", head, 0, 5, 1, 0},   {"head_of_row", head_of_row, 0, 6, 1, 0},
-    {"store", store, 0, 2, 1, 0}, {"race", race, 0, 1, 1, 0},
+    {"embed", embed, 0, 5, 1, 0},   {"state", state, 0, 4, 1, 0},
+    {"head", head, 0, 5, 1, 0},     {"head_of_row", head_of_row, 0, 6, 1, 0},
+    {"store", store, 0, 2, 1, 0},   {"race", race, 0, 1, 1, 0},
+    {"argmax", argmax, 0, 3, 1, 0},
 };
 static const char *const places[] = {"fake.mlir:1:1", "fake.mlir:2:2"};
 
@@ -47,4 +51,4 @@ static const char *const places[] = {"fake.mlir:1:1", "fake.mlir:2:2"};
 /* The type's name is the symbol's. */
 __attribute__((visibility("default"))) extern const ganq_simt_module
     module __asm__("ganq_simt_module");
-const ganq_simt_module module = {FAKE_ABI, 6, 0, 2, 0, 0, kernels, 0, places};
+const ganq_simt_module module = {FAKE_ABI, 7, 0, 2, 0, 0, kernels, 0, places};

@@ -124,6 +124,9 @@ TEST(Program, RefusesBadLaunches) {
   expectPart(
       openError("emulator", "/entries/decode/launches/0/args/0", "[\"row\"]"),
       "expected no row outside of prompt");
+  expectPart(
+      openError("emulator", "/entries/prefill/launches/0/args/0", "[\"best\"]"),
+      "args[0]: expected no best token of prefill");
   expectPart(openError("emulator", "/entries/decode/arena", nullptr),
              "manifest.entries.decode.launches[1].args[3][1]: expected an "
              "integer from 0 to 0, but got 64");
@@ -217,6 +220,8 @@ TEST_F(EmulatedProgram, ReportsWildAccesses) {
              "offset 4 of the read-only buffer `parameter 'head'`");
   expectPart(store({"tokens"}, 0), "read-only buffer `tokens`");
   expectPart(store({"past"}, 0), "read-only buffer `past`");
+  EXPECT_EQ(store({"best"}, 4), "");
+  expectPart(store({"best"}, 5), "buffer `best` with 8 bytes");
   expectPart(store({"past"}, 8), "nearest buffer `past` with 8 bytes");
 }
 

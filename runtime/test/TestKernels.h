@@ -59,4 +59,14 @@ static void run_head_of_row(uint32_t block, void *const *args) {
             POINTER(float, 4));
 }
 
+/* logits, best, vocabulary (i32): the token of the greatest logit */
+static void run_argmax(uint32_t block, void *const *args) {
+  const float *logits = POINTER(const float, 0);
+  int64_t best = 0;
+  (void)block;
+  for (int32_t v = 0; v < VALUE(int32_t, 2); ++v)
+    best = logits[v] > logits[best] ? v : best;
+  *POINTER(int64_t, 1) = best;
+}
+
 #endif /* GANQ_RUNTIME_TEST_TESTKERNELS_H */

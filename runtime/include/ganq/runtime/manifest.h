@@ -38,6 +38,7 @@ struct Entry {
   int64_t tokens = 0; ///< tokens of one call (step functions)
   std::vector<Port> inputs, outputs; ///< main only
   std::vector<Launch> launches;      ///< devices only, in order
+  bool findsBest = false; ///< a launch gets the most probable token's place
 };
 
 struct CacheInfo {

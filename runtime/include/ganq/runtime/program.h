@@ -28,6 +28,7 @@ struct LaunchArgument {
     Past,      ///< i64[1], tokens in the caches before this call
     Row,       ///< i64[1], prompt only: the row whose logits are wanted
     Logits,    ///< f32[tokens * vocabulary]; f32[vocabulary] for prompt
+    Best,      ///< i64[1], not of prefill: where the most probable token goes
     I32,
     I64,
     F32,

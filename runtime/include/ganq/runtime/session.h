@@ -29,7 +29,11 @@ public:
   Status feed(const int64_t *tokens, int64_t count,
               const LogitsCallback &each = {});
 
-  /// The last token's logits, `vocabulary()` of them; null before a feed.
+  /// The last token's logits, `vocabulary()` of them; null before a feed. A
+  /// device that finds the most probable token itself keeps them until
+  /// somebody asks for them here.
+  Result<const float *> readLogits() const;
+  /// The same, null also where they cannot be read.
   const float *logits() const;
   int64_t vocabulary() const; ///< 0: not known before the first feed
   int64_t maxContext() const; ///< INT64_MAX: no limit is known
