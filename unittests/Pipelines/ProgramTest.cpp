@@ -29,7 +29,8 @@ protected:
 
   /// The program of a step @decode with these ops, or the message.
   std::string exportStep(const std::string &body,
-                         const std::string &globals = "") {
+                         const std::string &globals = "",
+                         const std::string &more = "") {
     std::string text = R"(
       module attributes {gpu.container_module, ganq.state = {caches = [{}]}} {
         gpu.module @k {
@@ -41,7 +42,8 @@ protected:
           }
         })" + globals + R"(
         func.func @decode(%arena: memref<?xi8>, %tokens: memref<1x1xi64>, %past: memref<1xi64>,
-                          %cache: memref<1x2x4x8xf16>, %logits: memref<1x1x16xf32>)
+                          %cache: memref<1x2x4x8xf16>, %logits: memref<1x1x16xf32>)" +
+                       more + R"()
             attributes {ganq.arena_bytes = 640 : i64} {
           %c1 = arith.constant 1 : index
           %c2 = arith.constant 2 : index
@@ -111,6 +113,19 @@ TEST_F(ProgramTest, PlacesOfBuffers) {
   std::memcpy(values, bytes.data(), sizeof(values));
   EXPECT_EQ(values[0], 1.0f);
   EXPECT_EQ(values[1], 2.0f);
+}
+
+TEST_F(ProgramTest, PlaceOfTheMostProbableToken) {
+  std::string text =
+      exportStep(launch("%logits : memref<1x1x16xf32>, %best : memref<1xi64>, "
+                        "%n : i32"),
+                 "", ", %best: memref<1xi64>");
+  EXPECT_NE(text.find(R"("args":[["logits"],["best"],["i32",7]])"),
+            std::string::npos)
+      << text;
+  EXPECT_EQ(exportStep(launch("%past : memref<1xi64>"), "",
+                       ", %a: memref<1xi64>, %b: memref<1xi64>"),
+            "internal error: expected @decode to have 5 arguments, but got 7");
 }
 
 TEST_F(ProgramTest, WhatIsNoLaunchIsNamed) {

@@ -90,6 +90,30 @@ def LowerToGpu : Pass<"ganq-lower-to-gpu", "::mlir::ModuleOp"> {
                            "::mlir::scf::SCFDialect"];
 }
 
+def AddArgmax : Pass<"ganq-add-argmax", "::mlir::ModuleOp"> {
+  let summary = "Find the most probable token on the device";
+  let description = [{
+    `@prompt` and `@decode`, whose last argument is the logits of one token, get
+    another one behind it, a `memref<1xi64>`, and launches at their end that
+    write the token of the greatest logit there: of equal logits the first one,
+    and -1 if a logit is not a number. One block looks at up to 2048 logits;
+    more go to several blocks, and another launch takes the best that they
+    found.
+
+    ```mlir
+    func.func @decode(..., %logits: memref<1x1x512xf32>, %best: memref<1xi64>) {
+      ...
+      gpu.launch_func @ganq_kernels::@argmax blocks in (%c1, %c1, %c1)
+          threads in (%c256, %c1, %c1)
+          args(%logits : memref<1x1x512xf32>, %best : memref<1xi64>)
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+                           "::mlir::gpu::GPUDialect",
+                           "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect"];
+}
+
 def LowerGpuMath : Pass<"ganq-lower-gpu-math", "::mlir::gpu::GPUModuleOp"> {
   let summary = "Math functions to instructions and polynomials";
   let description = [{
