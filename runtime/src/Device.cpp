@@ -25,11 +25,22 @@ static const char *remedy(int result) {
   case GANQ_DRIVER_NO_DEVICE:
     return "check with nvidia-smi and CUDA_VISIBLE_DEVICES, or compile the "
            "model with --target=cpu";
+  case GANQ_DRIVER_OUT_OF_RESOURCES:
+    return "compile the model for this chip";
+  // After these every call fails until the process ends (cuda.h, CUresult).
+  case GANQ_DRIVER_ILLEGAL_ADDRESS:
+  case GANQ_DRIVER_LAUNCH_TIMEOUT:
+  case GANQ_DRIVER_CONTEXT_DESTROYED:
+  case GANQ_DRIVER_ASSERT:
+  case GANQ_DRIVER_HARDWARE_STACK_ERROR:
+  case GANQ_DRIVER_ILLEGAL_INSTRUCTION:
+  case GANQ_DRIVER_MISALIGNED_ADDRESS:
+  case GANQ_DRIVER_INVALID_ADDRESS_SPACE:
+  case GANQ_DRIVER_INVALID_PC:
+  case GANQ_DRIVER_LAUNCH_FAILED:
+    return "the device's state is lost; start the process again";
   default:
-    return result >= GANQ_DRIVER_ILLEGAL_ADDRESS &&
-                   result <= GANQ_DRIVER_LAUNCH_FAILED
-               ? "the device's state is lost; start the process again"
-               : "";
+    return "";
   }
 }
 

@@ -42,23 +42,27 @@ public:
   /// `action` is what could not be done: "launch the kernel 'k'".
   Status check(int result, const std::string &action) const;
 
-  /// Makes the device's context the thread's while it lives.
+  /// Makes the device's context the thread's while it lives, if `status` says
+  /// so; other calls would go to whatever context the thread has.
   class Scope {
   public:
-    explicit Scope(const Device &device) : device(device) {
-      pushed = device.table.context_push(device.context) == 0;
-    }
+    explicit Scope(const Device &device)
+        : device(device), result(device.table.context_push(device.context)) {}
     ~Scope() {
       void *context;
-      if (pushed)
+      if (entered())
         device.table.context_pop(&context);
+    }
+    bool entered() const { return result == GANQ_DRIVER_SUCCESS; }
+    Status status() const {
+      return device.check(result, "use the device '" + device.name() + "'");
     }
     Scope(const Scope &) = delete;
     Scope &operator=(const Scope &) = delete;
 
   private:
     const Device &device;
-    bool pushed;
+    const int result;
   };
 
 private:
@@ -72,7 +76,8 @@ private:
   int shared = 0, cache = 0;
 };
 
-/// What a driver's function has made and another one frees.
+/// What a driver's function has made and another one frees; the end of the
+/// device's context does where the context cannot be entered.
 template <typename Handle> class Owned {
 public:
   using Release = int (*ganq_driver::*)(Handle);
@@ -90,7 +95,8 @@ public:
     if (!device)
       return;
     Device::Scope scope(*device);
-    (device->driver().*release)(handle);
+    if (scope.entered())
+      (device->driver().*release)(handle);
   }
 
   Handle get() const { return handle; }

@@ -9,6 +9,7 @@
 #include "ganq/runtime/thread_pool.h"
 #include <algorithm>
 #include <cstring>
+#include <elf.h>
 
 namespace ganq::runtime {
 
@@ -31,6 +32,24 @@ static const ChipCode *chooseChip(const std::vector<ChipCode> &chips,
       best = &code, bestRank = rank;
   }
   return best;
+}
+
+/// Whether the bytes are machine code for GPUs, with all of its tables. The
+/// driver gets no size, and reads anything else as the text of a program.
+static bool isCubin(std::string_view bytes) {
+  Elf64_Ehdr header;
+  if (bytes.size() < sizeof(header))
+    return false;
+  memcpy(&header, bytes.data(), sizeof(header));
+  auto within = [&](uint64_t offset, uint64_t table) {
+    return offset <= bytes.size() && table <= bytes.size() - offset;
+  };
+  return memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 &&
+         header.e_ident[EI_CLASS] == ELFCLASS64 &&
+         header.e_machine == EM_CUDA &&
+         within(header.e_shoff,
+                uint64_t(header.e_shnum) * header.e_shentsize) &&
+         within(header.e_phoff, uint64_t(header.e_phnum) * header.e_phentsize);
 }
 
 Status DeviceModel::loadModule(std::string_view code,
@@ -64,8 +83,15 @@ Status DeviceModel::loadModule(std::string_view code,
     }
     std::string_view cubin =
         code.substr(size_t(chip->offset), size_t(chip->bytes));
+    if (!isCubin(cubin))
+      return Status(Code::InvalidFile,
+                    where + ": expected a cubin for " + chip->chip +
+                        " in the " + std::to_string(chip->bytes) +
+                        " bytes at " + std::to_string(chip->offset) +
+                        ", but got something else (compile the model again)");
     // The file aligns the code, but not each chip's.
     aligned.assign(cubin.begin(), cubin.end());
+    aligned.push_back('\0');
     image = aligned.data();
   }
   void *handle = nullptr;
@@ -112,8 +138,10 @@ Status DeviceModel::resolve(const Launch &launch) {
     return Status();
   for (size_t i = 0; i <= launch.arguments.size(); ++i) {
     size_t offset = 0, size = 0;
-    bool takes =
-        driver.function_parameter(place->second, i, &offset, &size) == 0;
+    int result = driver.function_parameter(place->second, i, &offset, &size);
+    bool takes = result != GANQ_DRIVER_INVALID_VALUE;
+    if (takes && result != 0)
+      return opened->check(result, "ask for the arguments of the " + name);
     bool given = i < launch.arguments.size();
     LaunchArgument::Kind kind =
         given ? launch.arguments[i].kind : LaunchArgument::Kind::I32;
@@ -147,6 +175,12 @@ public:
   static constexpr int64_t kMostBytes = int64_t(16) << 20; ///< of a buffer
 
   explicit Uploader(const Device &device) : device(device) {}
+  /// Nothing may be freed, also after an error, while the device copies it.
+  ~Uploader() {
+    for (Lane &lane : lanes)
+      if (lane.busy)
+        (void)wait(lane);
+  }
 
   /// `total` bytes will come.
   Status begin(int64_t total) {
@@ -177,6 +211,7 @@ public:
       char *staging = static_cast<char *>(lane.memory.get()) + used;
       int64_t count = std::min(bytes, capacity - used);
       read(staging, from, count);
+      lane.busy = true;
       if (Status status =
               device.check(device.driver().copy_to_device(
                                to, staging, size_t(count), lane.stream.get()),
@@ -199,9 +234,11 @@ public:
 private:
   struct Lane {
     DriverObject memory, stream;
+    bool busy = false; ///< copies from it may be under way
   };
 
   Status wait(Lane &lane) {
+    lane.busy = false;
     return device.check(device.driver().stream_synchronize(lane.stream.get()),
                         "copy the model to the device");
   }
@@ -269,6 +306,8 @@ Result<std::unique_ptr<DeviceModel>> DeviceModel::load(const Manifest &manifest,
   model->about = &manifest;
   model->opened = std::move(*device);
   Device::Scope scope(*model->opened);
+  if (Status status = scope.status(); !status.ok())
+    return at(status);
   if (Status status = model->loadModule(code, file.path() + ": code tensor '" +
                                                   manifest.code + "'");
       !status.ok())
@@ -287,6 +326,8 @@ Result<std::unique_ptr<DeviceModel>> DeviceModel::load(const Manifest &manifest,
 Result<double> DeviceModel::copyBandwidth() const {
   const ganq_driver &driver = opened->driver();
   Device::Scope scope(*opened);
+  if (Status status = scope.status(); !status.ok())
+    return status;
   size_t available = 0, total = 0;
   if (Status status = opened->check(driver.memory_info(&available, &total),
                                     "ask for free memory");
@@ -317,8 +358,9 @@ Result<double> DeviceModel::copyBandwidth() const {
                                   stream->get());
     if (result == 0)
       result = driver.event_record(end->get(), stream->get());
-    if (result == 0)
-      result = driver.stream_synchronize(stream->get());
+    // Also after an error: nothing may be freed while the device copies it.
+    if (int ended = driver.stream_synchronize(stream->get()); result == 0)
+      result = ended;
     float milliseconds = 0;
     if (result == 0)
       result = driver.event_elapsed(&milliseconds, start->get(), end->get());

@@ -17,8 +17,19 @@ static constexpr int64_t kPast = 0, kRow = 256, kBest = 512, kTokens = 768;
 Result<std::unique_ptr<DeviceSession>>
 DeviceSession::create(const DeviceModel &model) {
   std::unique_ptr<DeviceSession> session(new DeviceSession(model));
-  Device::Scope scope(model.device());
-  if (Status status = session->allocateAll(); !status.ok())
+  const Device &device = model.device();
+  Device::Scope scope(device);
+  Status status = scope.status();
+  if (!status.ok())
+    return status;
+  status = session->allocateAll();
+  // Also after an error: nothing may be freed while the device clears it.
+  if (session->stream) {
+    int result = device.driver().stream_synchronize(session->stream.get());
+    if (status.ok())
+      status = device.check(result, "clear the caches");
+  }
+  if (!status.ok())
     return status;
   return session;
 }
@@ -85,8 +96,7 @@ Status DeviceSession::allocateAll() {
         !status.ok())
       return status;
   }
-  return device.check(driver.stream_synchronize(stream.get()),
-                      "clear the caches");
+  return status;
 }
 
 /// The 8 bytes that a parameter of the kernel gets, or their first 4.
@@ -185,6 +195,8 @@ Result<const float *> DeviceSession::run(Step step, const int64_t *tokens,
   const ganq_driver &driver = device.driver();
   const Manifest &manifest = model.manifest();
   Device::Scope scope(device);
+  if (Status status = scope.status(); !status.ok())
+    return status;
   int64_t columns = manifest.entry(step).tokens;
   char *host = static_cast<char *>(hostInputs.get());
   memcpy(host + kPast, &past, sizeof(past));
@@ -247,6 +259,8 @@ int64_t DeviceSession::best() const {
 
 Result<const float *> DeviceSession::readLogits() {
   Device::Scope scope(device);
+  if (Status status = scope.status(); !status.ok())
+    return status;
   float *target = static_cast<float *>(hostLogits.get());
   Status status = copyLogits(target, 0, 1);
   int result = device.driver().stream_synchronize(stream.get());
@@ -272,6 +286,8 @@ Status DeviceSession::beginTime() {
 
 Status DeviceSession::setTimed(bool timed) {
   Device::Scope scope(device);
+  if (Status status = scope.status(); !status.ok())
+    return status;
   start = DriverObject();
   end = DriverObject();
   flush = DeviceMemory();
@@ -299,6 +315,8 @@ Result<double> DeviceSession::seconds() const {
     return Status(Code::InvalidArgument,
                   "expected runs to be timed, but they are not");
   Device::Scope scope(device);
+  if (Status status = scope.status(); !status.ok())
+    return status;
   float milliseconds = 0;
   if (Status status = device.check(
           device.driver().event_elapsed(&milliseconds, start.get(), end.get()),

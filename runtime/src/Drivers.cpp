@@ -5,8 +5,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "Device.h"
+#include <cerrno>
 #include <climits>
 #include <cstdlib>
+#include <cstring>
 #include <dlfcn.h>
 #include <link.h>
 #include <unistd.h>
@@ -66,7 +68,8 @@ Result<ganq_driver> loadCudaDriver() {
   return driver;
 }
 
-/// The folder of the library or program that this code is part of.
+/// The folder of the library or program that this code is part of; empty where
+/// the system does not say.
 static std::string ownFolder() {
   Dl_info info;
   void *extra = nullptr;
@@ -80,7 +83,7 @@ static std::string ownFolder() {
     path = "/proc/self/exe";
   char resolved[PATH_MAX];
   if (!realpath(path.c_str(), resolved))
-    return ".";
+    return "";
   path = resolved;
   return path.substr(0, path.rfind('/'));
 }
@@ -88,6 +91,11 @@ static std::string ownFolder() {
 Result<ganq_driver> loadEmulatorDriver() {
   const char *const name = "libganq_emulator.so";
   std::string folder = ownFolder();
+  // Never the present folder: a library there may be anybody's.
+  if (folder.empty())
+    return unsupported("cannot find the runtime's own folder, where the "
+                       "emulator lies: " +
+                       std::string(strerror(errno)));
   std::vector<std::string> places = {folder + "/" + name,
                                      folder + "/../lib/" + name};
   std::string found;

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Program.h"
+#include "ganq/driver_abi.h"
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
@@ -20,7 +21,7 @@ using Kind = LaunchArgument::Kind;
 static constexpr int64_t kMaxGrid[3] = {INT32_MAX, 65535, 65535};
 static constexpr int64_t kMaxBlock[3] = {1024, 1024, 64};
 static constexpr int64_t kMaxThreads = 1024;
-static constexpr int64_t kMaxShared = 227 * 1024;
+static constexpr int64_t kMaxShared = GANQ_MAX_SHARED_BYTES;
 
 namespace {
 struct KindName {

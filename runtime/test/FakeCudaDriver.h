@@ -36,6 +36,12 @@ public:
     reinterpret_cast<void (*)()>(dlsym(library, "fake_cuda_reset"))();
   }
 
+  int living() const {
+    const fake_cuda_state &s = *state;
+    return s.contexts + s.pushed + s.modules + s.streams + s.events + s.graphs +
+           s.executables + s.allocations + s.host_allocations;
+  }
+
   void expectNothingLives() const {
     const fake_cuda_state &s = *state;
     for (auto [count, what] :

@@ -201,7 +201,7 @@ TEST_F(ToolTest, RunsOnDevices) {
   Outcome plain = run("d.ganq --inspect --device=cuda");
   EXPECT_EQ(plain.code, 0) << plain.err;
   for (const char *part :
-       {"target           cuda, sm_80 (12 bytes), sm_90a (13 bytes)\n",
+       {"target           cuda, sm_80 (75 bytes), sm_90a (76 bytes)\n",
         "prompt           3 launches of 3 kernels, 544 bytes of scratch",
         "      1  embed, the first with [4, 1, 1] blocks of [1, 1, 1] threads, "
         "0 bytes shared\n"})

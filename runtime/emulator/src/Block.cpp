@@ -129,9 +129,9 @@ void Block::work(Launch &l) {
     std::lock_guard<std::mutex> lock(l.messageMutex);
     if (!l.stopped.exchange(true))
       snprintf(l.message, sizeof(l.message),
-               "expected %llu bytes for the stacks of %u threads and memory "
-               "for their block, but the system has no more",
-               (unsigned long long)stacksBytes, numLanes);
+               "expected %llu bytes for stacks of %u threads and memory for "
+               "their block, but the system has no more",
+               (unsigned long long)(stackBytes * numLanes), numLanes);
     stackBytes = 0;
     return;
   }

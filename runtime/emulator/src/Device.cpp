@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Block.h"
+#include "ganq/driver_abi.h"
 #include <algorithm>
 #include <condition_variable>
 #include <cstdio>
@@ -14,9 +15,6 @@
 #include <thread>
 
 using namespace ganq::simt;
-
-/// Static and dynamic shared memory of a block: the most that any chip gives.
-static constexpr uint64_t kMaxSharedBytes = 227 * 1024;
 
 namespace {
 /// OS threads that stay between launches.
@@ -170,8 +168,8 @@ static std::string checkSizes(const ganq_simt_kernel &kernel,
            "got " +
            describe(grid);
   uint64_t shared = kernel.static_shared_bytes + dynamicShared;
-  if (dynamicShared > kMaxSharedBytes || shared > kMaxSharedBytes)
-    return "expected at most " + std::to_string(kMaxSharedBytes) +
+  if (dynamicShared > GANQ_MAX_SHARED_BYTES || shared > GANQ_MAX_SHARED_BYTES)
+    return "expected at most " + std::to_string(GANQ_MAX_SHARED_BYTES) +
            " bytes of shared memory, but got " +
            std::to_string(kernel.static_shared_bytes) + " static and " +
            std::to_string(dynamicShared) + " dynamic ones";

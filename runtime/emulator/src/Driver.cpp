@@ -32,7 +32,8 @@ namespace {
 constexpr int kPoison = 0xff;
 constexpr size_t kAlignment = 256;
 
-/// One device; a launch at a time.
+/// One device; a launch, or a copy, at a time: a launch in several orders puts
+/// all buffers back in between.
 struct Emulator {
   std::mutex mutex;
   int contexts = 0;
@@ -42,7 +43,8 @@ struct Emulator {
 };
 
 Emulator &emulator() {
-  static Emulator instance;
+  // Never destroyed: models that live as long may still free their memory.
+  static Emulator &instance = *new Emulator;
   return instance;
 }
 
@@ -75,6 +77,13 @@ int fail(int error, std::string text) {
   return error;
 }
 
+/// Takes no memory itself.
+int failOutOfMemory() {
+  lastError = GANQ_DRIVER_OUT_OF_MEMORY;
+  lastText.clear();
+  return GANQ_DRIVER_OUT_OF_MEMORY;
+}
+
 /// Runs the work now, or when the graph that is being captured runs.
 int submit(void *stream, Work work) {
   auto &target = *static_cast<Stream *>(stream);
@@ -89,7 +98,7 @@ template <typename Body> int guarded(Body body) {
   try {
     return body();
   } catch (const std::bad_alloc &) {
-    return fail(GANQ_DRIVER_OUT_OF_MEMORY, "the host has no more memory");
+    return failOutOfMemory();
   }
 }
 
@@ -106,7 +115,9 @@ int errorName(int, const char **text) {
 }
 
 int errorString(int error, const char **text) {
-  *text = error == lastError ? lastText.c_str() : "unknown error";
+  *text = error == GANQ_DRIVER_OUT_OF_MEMORY ? "the host has no more memory"
+          : error == lastError               ? lastText.c_str()
+                                             : "unknown error";
   return GANQ_DRIVER_SUCCESS;
 }
 
@@ -128,7 +139,7 @@ int deviceName(char *name, int length, int) {
 
 int deviceAttribute(int *value, int attribute, int) {
   // The sizes that ganq_simt_launch accepts; any capability.
-  *value = attribute == GANQ_DEVICE_SHARED_BYTES ? 227 * 1024 : 0;
+  *value = attribute == GANQ_DEVICE_SHARED_BYTES ? GANQ_MAX_SHARED_BYTES : 0;
   return GANQ_DRIVER_SUCCESS;
 }
 
@@ -165,7 +176,7 @@ int contextRetain(void **context, int) {
   if (e.contexts == 0) {
     e.device = ganq_simt_create();
     if (!e.device)
-      return fail(GANQ_DRIVER_OUT_OF_MEMORY, "the host has no more memory");
+      return failOutOfMemory();
     ganq_simt_configure(e.device, &options);
   }
   ++e.contexts;
@@ -232,10 +243,20 @@ int functionParameter(void *function, size_t index, size_t *offset,
              : GANQ_DRIVER_INVALID_VALUE;
 }
 
+/// What can be had without other programs' memory or swapping.
 int memoryInfo(size_t *available, size_t *total) {
   size_t page = size_t(sysconf(_SC_PAGESIZE));
-  *available = size_t(sysconf(_SC_AVPHYS_PAGES)) * page;
   *total = size_t(sysconf(_SC_PHYS_PAGES)) * page;
+  // Fewer than can be had: the system's caches count as used.
+  *available = size_t(sysconf(_SC_AVPHYS_PAGES)) * page;
+  if (FILE *file = fopen("/proc/meminfo", "re")) {
+    char line[128];
+    unsigned long long kilobytes;
+    while (fgets(line, sizeof(line), file))
+      if (sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1)
+        *available = size_t(kilobytes) << 10;
+    fclose(file);
+  }
   return GANQ_DRIVER_SUCCESS;
 }
 
@@ -261,9 +282,9 @@ int memoryAllocate(uint64_t *address, size_t bytes) {
     memoryInfo(&available, &total);
     size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     void *memory =
-        bytes > total ? nullptr : std::aligned_alloc(kAlignment, rounded);
+        bytes > available ? nullptr : std::aligned_alloc(kAlignment, rounded);
     if (!memory)
-      return fail(GANQ_DRIVER_OUT_OF_MEMORY, "the host has no more memory");
+      return failOutOfMemory();
     memset(memory, kPoison, rounded);
     *address = reinterpret_cast<uint64_t>(memory);
     Emulator &e = emulator();
@@ -289,9 +310,7 @@ int memoryFree(uint64_t address) {
 
 int hostAllocate(void **memory, size_t bytes) {
   *memory = malloc(bytes);
-  return *memory
-             ? GANQ_DRIVER_SUCCESS
-             : fail(GANQ_DRIVER_OUT_OF_MEMORY, "the host has no more memory");
+  return *memory ? GANQ_DRIVER_SUCCESS : failOutOfMemory();
 }
 
 int hostFree(void *memory) {
@@ -302,6 +321,7 @@ int hostFree(void *memory) {
 int copy(void *to, const void *from, size_t bytes, void *stream) {
   return guarded([&] {
     return submit(stream, [=] {
+      std::lock_guard<std::mutex> lock(emulator().mutex);
       memcpy(to, from, bytes);
       return int(GANQ_DRIVER_SUCCESS);
     });
@@ -322,6 +342,7 @@ int copyWithin(uint64_t to, uint64_t from, size_t bytes, void *stream) {
 int fill(uint64_t to, unsigned char value, size_t bytes, void *stream) {
   return guarded([&] {
     return submit(stream, [=] {
+      std::lock_guard<std::mutex> lock(emulator().mutex);
       memset(reinterpret_cast<void *>(to), value, bytes);
       return int(GANQ_DRIVER_SUCCESS);
     });
@@ -435,17 +456,50 @@ int graphDestroy(void *graph) {
 
 extern "C" __attribute__((visibility("default"))) const ganq_driver *
 ganq_emulator_driver(uint32_t abi) {
-  static const ganq_driver driver = {
-      driverVersion, init,           errorName,      errorString,
-      deviceCount,   deviceGet,      deviceName,     deviceAttribute,
-      contextRetain, contextRelease, contextPush,    contextPop,
-      moduleLoad,    moduleUnload,   moduleFunction, functionSet,
-      memoryInfo,    memoryAllocate, memoryFree,     hostAllocate,
-      hostFree,      copyToDevice,   copyToHost,     copyWithin,
-      fill,          streamCreate,   streamDestroy,  streamSynchronize,
-      eventCreate,   eventDestroy,   eventRecord,    eventElapsed,
-      launch,        captureBegin,   captureEnd,     graphInstantiate,
-      graphLaunch,   graphDestroy,   graphDestroy,   functionParameter,
-      nameMemory};
+  static const ganq_driver driver = [] {
+    ganq_driver table = {};
+    table.driver_version = driverVersion;
+    table.init = init;
+    table.error_name = errorName;
+    table.error_string = errorString;
+    table.device_count = deviceCount;
+    table.device_get = deviceGet;
+    table.device_name = deviceName;
+    table.device_attribute = deviceAttribute;
+    table.context_retain = contextRetain;
+    table.context_release = contextRelease;
+    table.context_push = contextPush;
+    table.context_pop = contextPop;
+    table.module_load = moduleLoad;
+    table.module_unload = moduleUnload;
+    table.module_function = moduleFunction;
+    table.function_set = functionSet;
+    table.memory_info = memoryInfo;
+    table.memory_allocate = memoryAllocate;
+    table.memory_free = memoryFree;
+    table.host_allocate = hostAllocate;
+    table.host_free = hostFree;
+    table.copy_to_device = copyToDevice;
+    table.copy_to_host = copyToHost;
+    table.copy_within = copyWithin;
+    table.fill = fill;
+    table.stream_create = streamCreate;
+    table.stream_destroy = streamDestroy;
+    table.stream_synchronize = streamSynchronize;
+    table.event_create = eventCreate;
+    table.event_destroy = eventDestroy;
+    table.event_record = eventRecord;
+    table.event_elapsed = eventElapsed;
+    table.launch = launch;
+    table.capture_begin = captureBegin;
+    table.capture_end = captureEnd;
+    table.graph_instantiate = graphInstantiate;
+    table.graph_launch = graphLaunch;
+    table.graph_exec_destroy = graphDestroy;
+    table.graph_destroy = graphDestroy;
+    table.function_parameter = functionParameter;
+    table.name_memory = nameMemory;
+    return table;
+  }();
   return abi == GANQ_DRIVER_ABI_VERSION ? &driver : nullptr;
 }

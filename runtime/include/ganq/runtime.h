@@ -43,7 +43,7 @@ typedef enum ganq_status {
   GANQ_OUT_OF_RANGE = 4, /* token outside the vocabulary, context overflow */
   GANQ_IO_ERROR = 5,     /* the operating system refused */
   GANQ_OUT_OF_MEMORY = 6,
-  GANQ_FAILED = 7 /* the model's own code reported a failure */
+  GANQ_FAILED = 7 /* the model's own code, or the device, reported a failure */
 } ganq_status;
 
 /* Element types, row-major arrays, native byte order. */

@@ -338,10 +338,11 @@ Status inspect(const ModelPointer &model, const Options &options) {
            weight.name.c_str());
     for (const KernelInfo &kernel : weight.kernels)
       if (seen.insert(kernel.name).second)
-        printf("    %-8s %s, %lld rows: %s, %lld instructions, %lld bytes, "
+        printf("    %-8s %s, %lld rows%s%s, %lld instructions, %lld bytes, "
                "%.1f us predicted for one thread\n",
                kernel.entry.c_str(), kernel.name.c_str(),
-               static_cast<long long>(kernel.rows), kernel.tile.c_str(),
+               static_cast<long long>(kernel.rows),
+               kernel.tile.empty() ? "" : ": ", kernel.tile.c_str(),
                static_cast<long long>(kernel.instructions),
                static_cast<long long>(kernel.bytes),
                double(kernel.nanoseconds) / 1e3);
