@@ -232,7 +232,8 @@ Status Model::step(Step step, void **args) {
 
 bool Model::isObserved() const {
   std::lock_guard<std::mutex> lock(impl->calls);
-  return bool(impl->observer);
+  // Programs for devices have no taps.
+  return impl->observer && !impl->manifest.isForDevice();
 }
 
 Status Model::call(ganq_entry_fn entry, void **args,

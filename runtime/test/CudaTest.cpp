@@ -89,6 +89,17 @@ TEST_F(CudaTest, DecodesWithOneGraph) {
   EXPECT_EQ(driver->modules, 1);
 }
 
+TEST_F(CudaTest, ObserversChangeNothing) {
+  auto model = Model::open(path());
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  (*model)->setObserver([](auto &&...) { ADD_FAILURE() << "has no taps"; });
+  auto session = Session::create(*model);
+  ASSERT_TRUE(session.ok()) << session.status().message();
+  std::vector<int64_t> tokens = {3, 1};
+  ASSERT_TRUE((*session)->feed(tokens.data(), 2).ok());
+  EXPECT_EQ(driver->launches, 3) << "those of prompt";
+}
+
 TEST_F(CudaTest, GreedyTokensAreEightBytes) {
   pack(argmaxManifest("cuda"));
   auto model = Model::open(path());
@@ -199,6 +210,17 @@ TEST_F(CudaTest, TakesTheBestChip) {
                                           ", but got sm_80, sm_90a",
                                       "compile the model with --chips=" + own});
     }
+  }
+  // Code for a family of chips comes before that for its least one.
+  json family = deviceManifest("cuda");
+  family["target"]["chips"][0]["chip"] = "sm_90f";
+  family["target"]["chips"][1]["chip"] = "sm_90";
+  pack(family);
+  for (int minor : {0, 1}) {
+    driver.reset();
+    driver->minor = minor;
+    ASSERT_TRUE(run().ok());
+    EXPECT_STREQ(driver->chip, "sm_80") << "the text of the first range";
   }
   // Of several that run, the one that uses most of the device.
   json manifest = deviceManifest("cuda");

@@ -46,7 +46,7 @@ public:
   const Safetensors &file() const;
 
   /// Sets what receives the values of a model with calibration taps; without
-  /// one they are dropped.
+  /// one they are dropped. Models for devices have no taps.
   void setObserver(Observer observer);
 
   /// Makes the code read a parameter from `data`, which has the tensor's dtype
