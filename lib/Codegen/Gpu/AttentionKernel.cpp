@@ -311,8 +311,12 @@ void emitCombination(LaneBuilder &k, Plan &plan, Value parts, Value out,
 } // namespace
 
 bool ganq::canFuseNewTokens(AttentionOp op, NewTokens tokens) {
+  auto isOneToken = [](Value value) {
+    return typeOf(value).getDimSize(2) == 1;
+  };
   return tokens.keys && tokens.values && op.getCausal() &&
-         typeOf(op.getQ()).getDimSize(2) == 1;
+         isOneToken(op.getQ()) && isOneToken(tokens.keys.getValue()) &&
+         isOneToken(tokens.values.getValue());
 }
 
 void ganq::launchAttention(OpBuilder &builder, GpuKernelLibrary &library,
@@ -342,7 +346,7 @@ void ganq::launchAttention(OpBuilder &builder, GpuKernelLibrary &library,
   // A block for each query, or for each token with all of its heads.
   ArrayRef<int64_t> shape = typeOf(op.getOut()).getShape();
   gpu::LaunchFuncOp then =
-      findRounding(op, op.getOut(), shape[1] * plan.valueSize);
+      findRounding(op, op.getOut(), shape[0], shape[1] * plan.valueSize);
   int64_t rows = then ? shape[0] : plan.queries;
   int64_t columns = plan.queries / rows * plan.valueSize;
   auto threads =

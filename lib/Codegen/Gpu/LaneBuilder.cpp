@@ -9,6 +9,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/IR/Matchers.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -105,6 +106,16 @@ Value LaneBuilder::both(Value a, Value b) {
   return builder.createOrFold<arith::AndIOp>(loc, a, b);
 }
 
+Value LaneBuilder::truncate(Value value, Type element) {
+  return KernelBuilder::truncate(saturate(builder, loc, value, element),
+                                 element);
+}
+
+void LaneBuilder::store(Value value, Value memref, ValueRange indices) {
+  Type element = typeOf(memref).getElementType();
+  KernelBuilder::store(saturate(builder, loc, value, element), memref, indices);
+}
+
 Value LaneBuilder::exp(Value x) { return math::ExpOp::create(builder, loc, x); }
 
 void LaneBuilder::copy(Value from, ValueRange fromIndices, Value to,
@@ -113,6 +124,40 @@ void LaneBuilder::copy(Value from, ValueRange fromIndices, Value to,
     return store(load(from, fromIndices), to, toIndices);
   Value value = memref::LoadOp::create(builder, loc, from, fromIndices);
   memref::StoreOp::create(builder, loc, value, to, toIndices);
+}
+
+//===----------------------------------------------------------------------===//
+// Saturation
+//===----------------------------------------------------------------------===//
+
+static constexpr double kGreatestHalf = 65504.0;
+
+Value ganq::saturate(OpBuilder &builder, Location loc, Value value,
+                     Type target) {
+  auto type = dyn_cast<FloatType>(value.getType());
+  if (!target.isF16() || !type || type.getWidth() <= 16)
+    return value;
+  auto limit = [&](double number) -> Value {
+    return arith::ConstantOp::create(builder, loc,
+                                     builder.getFloatAttr(type, number));
+  };
+  value = arith::MinimumFOp::create(builder, loc, value, limit(kGreatestHalf));
+  return arith::MaximumFOp::create(builder, loc, value, limit(-kGreatestHalf));
+}
+
+Value ganq::findSaturated(Value value) {
+  auto isLimit = [](Value value, double number) {
+    APFloat constant(0.0);
+    return matchPattern(value, m_ConstantFloat(&constant)) &&
+           constant.convertToDouble() == number;
+  };
+  auto greatest = value.getDefiningOp<arith::MaximumFOp>();
+  auto least = greatest ? greatest.getLhs().getDefiningOp<arith::MinimumFOp>()
+                        : arith::MinimumFOp();
+  return least && isLimit(greatest.getRhs(), -kGreatestHalf) &&
+                 isLimit(least.getRhs(), kGreatestHalf)
+             ? least.getLhs()
+             : Value();
 }
 
 //===----------------------------------------------------------------------===//

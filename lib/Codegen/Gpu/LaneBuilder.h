@@ -46,6 +46,9 @@ public:
   Value equal(Value a, Value b);
   Value both(Value a, Value b);
   Value exp(Value x);
+  /// As KernelBuilder has them, but f16 saturates.
+  Value truncate(Value value, mlir::Type element);
+  void store(Value value, Value memref, mlir::ValueRange indices);
   /// Copies one element, converted where the types differ.
   void copy(Value from, mlir::ValueRange fromIndices, Value to,
             mlir::ValueRange toIndices);
@@ -93,6 +96,13 @@ private:
   llvm::StringMap<mlir::gpu::GPUFuncOp> kernels; ///< By their text.
   llvm::SmallSetVector<mlir::Operation *, 4> joined;
 };
+
+/// A wider float on its way to `target`: within the greatest finite numbers of
+/// f16 where that is the target, nan as it is; unchanged for other targets.
+mlir::Value saturate(mlir::OpBuilder &builder, mlir::Location loc,
+                     mlir::Value value, mlir::Type target);
+/// What saturate(x) is made of; null where `value` is not saturated.
+mlir::Value findSaturated(mlir::Value value);
 
 /// A buffer of a block: `count` floats.
 mlir::MemRefType getSharedFloats(mlir::MLIRContext *context, int64_t count);

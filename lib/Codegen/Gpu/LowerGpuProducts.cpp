@@ -4,9 +4,11 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "LaneBuilder.h"
 #include "ganq/Codegen/Gpu/GpuPacking.h"
 #include "ganq/Codegen/Gpu/GpuProducts.h"
 #include "ganq/Codegen/Gpu/Passes.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Interfaces/ViewLikeInterface.h"
 #include "llvm/Support/MathExtras.h"
@@ -84,8 +86,6 @@ Error ganq::checkGpuWeight(SchemeAttrInterface scheme, int64_t n, int64_t k,
 
 namespace {
 
-MemRefType typeOf(Value value) { return cast<MemRefType>(value.getType()); }
-
 /// Rows of a buffer whose last dimension are the columns.
 int64_t rowsOf(Value value) {
   MemRefType type = typeOf(value);
@@ -109,7 +109,7 @@ public:
 
   LogicalResult run() {
     for (Block &block : function.getBody()) {
-      inputs.clear();
+      forgetAll();
       for (Operation &op : llvm::make_early_inc_range(block))
         if (failed(visit(&op)))
           return failure();
@@ -140,7 +140,7 @@ private:
       if (failed(check(op)))
         return failure();
       forget(quantize.getOut());
-      records[quantize.getOut()] = quantize;
+      records[rootOf(quantize.getOut())] = quantize;
       rounded.push_back(quantize);
       return success();
     }
@@ -159,11 +159,14 @@ private:
       group.clear();
       return success();
     }
-    // What is written later is another x.
+    // What is written later is another x. An assertion has an effect, but on
+    // no buffer.
+    if (isa<cf::AssertOp>(op))
+      return success();
     auto effects = dyn_cast<MemoryEffectOpInterface>(op);
     if (!effects) {
       if (op->getNumRegions() || !isMemoryEffectFree(op))
-        inputs.clear();
+        forgetAll();
       return success();
     }
     SmallVector<MemoryEffects::EffectInstance> list;
@@ -174,7 +177,7 @@ private:
       if (Value value = effect.getValue())
         forget(value);
       else
-        inputs.clear();
+        forgetAll();
     }
     return success();
   }
@@ -188,14 +191,35 @@ private:
     auto other = dyn_cast_or_null<PackedMatmulOp>(next);
     return other && group.size() < kMost && other.getX() == op.getX() &&
            other.getK() == op.getK() && other.getScheme() == op.getScheme() &&
-           !other.getBias() == !op.getBias() && succeeded(check(other)) &&
+           !other.getBias() == !op.getBias() &&
+           llvm::all_of(other->getOperandTypes(), isSupported) &&
            typeOf(other.getOut()).getElementType() ==
-               typeOf(op.getOut()).getElementType();
+               typeOf(op.getOut()).getElementType() &&
+           isIndependent(other);
   }
 
-  /// Drops what was made of the buffer that `value` is part of.
+  /// Whether a product may run at the same time as those of the group: it reads
+  /// nothing that they write, and writes nothing that they read or write.
+  bool isIndependent(PackedMatmulOp op) {
+    Value out = rootOf(op.getOut());
+    return llvm::none_of(group, [&](PackedMatmulOp member) {
+      Value written = rootOf(member.getOut());
+      return llvm::any_of(
+                 op->getOperands(),
+                 [&](Value value) { return rootOf(value) == written; }) ||
+             llvm::any_of(member->getOperands(),
+                          [&](Value value) { return rootOf(value) == out; });
+    });
+  }
+
+  /// Drops what is known of all buffers, or of the one that `value` is part of.
+  void forgetAll() {
+    inputs.clear();
+    records.clear();
+  }
   void forget(Value value) {
     Value root = rootOf(value);
+    records.erase(root);
     for (auto it = inputs.begin(); it != inputs.end();)
       it = rootOf(Value::getFromOpaquePointer(it->first.first)) == root
                ? inputs.erase(it)
@@ -205,16 +229,20 @@ private:
     return inputs[{x.getAsOpaquePointer(), form}];
   }
 
+  static bool isSupported(Type type) {
+    auto buffer = dyn_cast<MemRefType>(type);
+    return buffer && buffer.hasStaticShape() && buffer.getLayout().isIdentity();
+  }
   static LogicalResult check(Operation *op) {
     for (Value operand : op->getOperands()) {
-      auto type = dyn_cast<MemRefType>(operand.getType());
-      if (!type)
+      if (isSupported(operand.getType()))
+        continue;
+      if (!isa<MemRefType>(operand.getType()))
         return op->emitOpError("expected buffers, but got ")
                << operand.getType() << "; bufferize first";
-      if (!type.hasStaticShape() || !type.getLayout().isIdentity())
-        return op->emitOpError("expected buffers of static shape without "
-                               "strides for GPU kernels, but got ")
-               << type;
+      return op->emitOpError("expected buffers of static shape without "
+                             "strides for GPU kernels, but got ")
+             << operand.getType();
     }
     return success();
   }
@@ -334,7 +362,9 @@ private:
       return value;
     if (type.getIntOrFloatBitWidth() > value.getType().getIntOrFloatBitWidth())
       return arith::ExtFOp::create(inner, loc, type, value);
-    return arith::TruncFOp::create(inner, loc, type, value);
+    // Products of finite numbers stay finite, but for their sums.
+    return arith::TruncFOp::create(inner, loc, type,
+                                   saturate(inner, loc, value, type));
   }
 
   Value convert(Value value, Type type) {
@@ -362,7 +392,8 @@ private:
     QuantizeRowsOp rows = records.lookup(rootOf(op.getX()));
     if (!rows)
       return op.emitOpError("expected x to come from `ganq.quantize_rows` of "
-                            "the same function");
+                            "the same block, with nothing else that writes it "
+                            "in between");
     bool planes = spec.strategy == GpuStrategy::Btc;
     Operands &known = find(rows.getOut(), planes ? Form::Planes : Form::Bytes);
     if (known.empty()) {
@@ -477,7 +508,7 @@ private:
   OpBuilder b;
   Location loc;
   std::map<std::pair<const void *, Form>, Operands> inputs;
-  /// Who wrote a record last.
+  /// Who wrote a buffer of records last.
   llvm::DenseMap<Value, QuantizeRowsOp> records;
   SmallVector<QuantizeRowsOp> rounded;
   /// Products that wait for the last one of their launch.

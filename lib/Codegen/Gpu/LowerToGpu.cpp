@@ -251,6 +251,7 @@ private:
     Value out;
     if (auto generic = dyn_cast<linalg::GenericOp>(op)) {
       if (generic.getNumDpsInits() != 1 ||
+          generic.getNumParallelLoops() != generic.getNumLoops() ||
           !generic.getIndexingMapsArray().back().isIdentity())
         return {};
       out = generic.getDpsInits()[0];
@@ -261,7 +262,9 @@ private:
     }
     if (typeOf(out).getRank() == 0)
       return {};
-    return findRounding(op, out, typeOf(out).getShape().back());
+    int64_t columns = typeOf(out).getShape().back();
+    return findRounding(op, out, typeOf(out).getNumElements() / columns,
+                        columns);
   }
 
   static LogicalResult launch(IRRewriter &builder, GpuKernelLibrary &library,

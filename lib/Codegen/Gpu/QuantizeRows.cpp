@@ -198,6 +198,7 @@ ganq::buildGpuQuantizeRows(gpu::GPUModuleOp module,
   OpBuilder builder(module.getContext());
   GpuBuilder k(builder, module.getLoc());
   auto function = createGpuKernel(k, module, info, 5, 2);
+  function->setAttr(kGpuQuantizeRowsAttr, builder.getUnitAttr());
   RowQuantizer(k, spec, function, getDynamicShared(k, module)).emit();
   gpu::ReturnOp::create(builder, module.getLoc());
   return info;

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "StepFusion.h"
+#include "LaneBuilder.h"
+#include "ganq/Codegen/Gpu/GpuKernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Matchers.h"
 #include "mlir/Transforms/RegionUtils.h"
@@ -23,21 +25,26 @@ static bool isConversion(linalg::GenericOp op) {
                     [](AffineMap map) { return map.isIdentity(); }))
     return false;
   Block *body = op.getBody();
-  if (body->getOperations().size() != 2)
+  Operation *cast = body->getTerminator()->getOperand(0).getDefiningOp();
+  if (!isa_and_nonnull<arith::TruncFOp, arith::ExtFOp>(cast))
     return false;
-  Operation *cast = &body->front();
-  return isa<arith::TruncFOp, arith::ExtFOp>(cast) &&
-         cast->getOperand(0) == body->getArgument(0) &&
-         body->getTerminator()->getOperand(0) == cast->getResult(0);
+  Value from = cast->getOperand(0);
+  return from == body->getArgument(0) ||
+         findSaturated(from) == body->getArgument(0);
 }
 
-/// Makes an elementwise op yield other floats.
-static void convertResult(linalg::GenericOp op, Type element) {
+/// Makes an elementwise op yield other floats, as the op `conversion` does.
+static void convertResult(linalg::GenericOp op, linalg::GenericOp conversion,
+                          Type element) {
   Block *body = op.getBody();
   body->getArguments().back().setType(element);
   Operation *yield = body->getTerminator();
   OpBuilder builder(yield);
   Value value = yield->getOperand(0);
+  Operation *cast =
+      conversion.getBody()->getTerminator()->getOperand(0).getDefiningOp();
+  if (findSaturated(cast->getOperand(0)))
+    value = saturate(builder, op.getLoc(), value, element);
   bool narrower =
       element.getIntOrFloatBitWidth() < value.getType().getIntOrFloatBitWidth();
   Value converted =
@@ -89,7 +96,7 @@ static bool foldConversion(linalg::GenericOp op) {
       MemRefType::get(alloc.getType().getShape(), element));
   rebase(*out, alloc, narrow);
   if (auto generic = dyn_cast<linalg::GenericOp>(producer))
-    convertResult(generic, element);
+    convertResult(generic, op, element);
   builder.setInsertionPoint(op);
   Value view = reshapeBuffer(builder, op.getLoc(), narrow, target.getType());
   target->replaceUsesWithIf(
@@ -160,7 +167,7 @@ linalg::GenericOp ganq::findSumBefore(Operation *norm, Value x) {
 // Codes of rows
 //===----------------------------------------------------------------------===//
 
-gpu::LaunchFuncOp ganq::findRounding(Operation *op, Value out,
+gpu::LaunchFuncOp ganq::findRounding(Operation *op, Value out, int64_t rows,
                                      int64_t columns) {
   Operation *next = op->getNextNode();
   while (next && isHostOp(next))
@@ -169,8 +176,14 @@ gpu::LaunchFuncOp ganq::findRounding(Operation *op, Value out,
   // Parameters: codes, scale, zero, sum, x, rows, columns.
   constexpr unsigned kX = 4, kRows = 5, kColumns = 6, kOperands = 7;
   if (!launch || launch.getNumKernelOperands() != kOperands ||
-      launch.getKernelModuleName() != "ganq_kernels" ||
-      !launch.getKernelName().getValue().starts_with("quantize_rows"))
+      launch.getKernelModuleName() != "ganq_kernels")
+    return {};
+  // Its body is to become the end of another one.
+  auto kernel = SymbolTable::lookupNearestSymbolFrom<gpu::GPUFuncOp>(
+      launch, launch.getKernelAttr());
+  if (!kernel || !kernel->hasAttr(kGpuQuantizeRowsAttr) ||
+      !llvm::hasSingleElement(kernel.getBody()) ||
+      kernel.getNumWorkgroupAttributions())
     return {};
   // The address of what it reads.
   Value x = launch.getKernelOperand(kX);
@@ -188,8 +201,8 @@ gpu::LaunchFuncOp ganq::findRounding(Operation *op, Value out,
   ArrayRef<int64_t> shape = cast<MemRefType>(x.getType()).getShape();
   if (shape.empty())
     return {};
-  int64_t rows = ShapedType::getNumElements(shape) / columns;
   bool fits = shape.back() == columns &&
+              ShapedType::getNumElements(shape) / columns == rows &&
               isConstant(launch.getKernelOperand(kRows), rows) &&
               isConstant(launch.getKernelOperand(kColumns), columns) &&
               isConstant(launch.getGridSizeX(), rows) &&

@@ -20,11 +20,11 @@ void foldConversions(mlir::func::FuncOp function);
 /// there is none.
 mlir::linalg::GenericOp findSumBefore(mlir::Operation *norm, mlir::Value x);
 
-/// The launch right after `op` that makes codes of each row of `columns`
-/// elements of its result; null where there is none. A block of it reads one
-/// row.
+/// The launch right after `op` that makes codes of each of `rows` rows of
+/// `columns` elements of its result; null where there is none. A block of it
+/// reads one row.
 mlir::gpu::LaunchFuncOp findRounding(mlir::Operation *op, mlir::Value out,
-                                     int64_t columns);
+                                     int64_t rows, int64_t columns);
 
 /// What an attention needs of the tokens of a step: rotated queries, and keys
 /// and values in the caches. Each may be null.

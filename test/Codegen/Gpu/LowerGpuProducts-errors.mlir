@@ -50,7 +50,38 @@ func.func @records(%r: memref<1x128xi8>, %y: memref<1x32xf32>) {
   %s = ganq.parameter "v.scale" : memref<32x1xf16>
   %z = ganq.parameter "v.zero" : memref<32x1xi8>
   %m = ganq.parameter "v.sum" : memref<32x1xi32>
-  // expected-error @below {{expected x to come from `ganq.quantize_rows` of the same function}}
+  // expected-error @below {{expected x to come from `ganq.quantize_rows` of the same block, with nothing else}}
   ganq.packed_matmul %r weight(%c, %s, %z, %m : memref<512xi8>, memref<32x1xf16>, memref<32x1xi8>, memref<32x1xi32>) out(%y : memref<1x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.uniform<bits = 2, activation = 8>, strategy = #ganq.strategy<int8>} : memref<1x128xi8>
+  return
+}
+
+// -----
+
+func.func @blocks(%x: memref<1x64xf32>, %y: memref<1x32xf32>) {
+  %c = ganq.parameter "w.codes" : memref<1024xi8>
+  %s = ganq.parameter "w.scale" : memref<32x1xf16>
+  %z = ganq.parameter "w.zero" : memref<32x1xi8>
+  %m = ganq.parameter "w.sum" : memref<32x1xi32>
+  %r = memref.alloc() : memref<1x128xi8>
+  ganq.quantize_rows %x out(%r : memref<1x128xi8>) {bits = 8 : i64} : memref<1x64xf32>
+  cf.br ^bb1
+^bb1:
+  // expected-error @below {{expected x to come from `ganq.quantize_rows` of the same block, with nothing else that writes it in between}}
+  ganq.packed_matmul %r weight(%c, %s, %z, %m : memref<1024xi8>, memref<32x1xf16>, memref<32x1xi8>, memref<32x1xi32>) out(%y : memref<1x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.uniform<bits = 4, activation = 8>, strategy = #ganq.strategy<int8>} : memref<1x128xi8>
+  return
+}
+
+// -----
+
+func.func @overwritten(%x: memref<1x64xf32>, %other: memref<1x128xi8>, %y: memref<1x32xf32>) {
+  %c = ganq.parameter "w.codes" : memref<1024xi8>
+  %s = ganq.parameter "w.scale" : memref<32x1xf16>
+  %z = ganq.parameter "w.zero" : memref<32x1xi8>
+  %m = ganq.parameter "w.sum" : memref<32x1xi32>
+  %r = memref.alloc() : memref<1x128xi8>
+  ganq.quantize_rows %x out(%r : memref<1x128xi8>) {bits = 8 : i64} : memref<1x64xf32>
+  memref.copy %other, %r : memref<1x128xi8> to memref<1x128xi8>
+  // expected-error @below {{expected x to come from `ganq.quantize_rows` of the same block}}
+  ganq.packed_matmul %r weight(%c, %s, %z, %m : memref<1024xi8>, memref<32x1xf16>, memref<32x1xi8>, memref<32x1xi32>) out(%y : memref<1x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.uniform<bits = 4, activation = 8>, strategy = #ganq.strategy<int8>} : memref<1x128xi8>
   return
 }

@@ -14,6 +14,8 @@ func.func @decode(%x: memref<1x1x64xf32>, %bias: memref<40xf32>, %y: memref<1x1x
   %ps = ganq.parameter "b.scale" : memref<40x2xf16>
   // CHECK: %[[HALF:.*]] = memref.alloc() : memref<1x1x64xf16>
   // CHECK: linalg.generic {{.*}} ins(%[[X]] : memref<1x1x64xf32>) outs(%[[HALF]] : memref<1x1x64xf16>)
+  // CHECK:   arith.minimumf
+  // CHECK:   arith.maximumf
   // CHECK:   arith.truncf
   // CHECK: %[[Y_INDEX:.*]] = memref.extract_aligned_pointer_as_index %[[Y]]
   // CHECK: %[[Y_INT:.*]] = arith.index_cast %[[Y_INDEX]] : index to i64
@@ -143,5 +145,24 @@ func.func @shared(%x: memref<1x64xf32>, %bias: memref<32xf32>, %a: memref<1x100x
   ganq.packed_matmul %x weight(%kc, %kt : memref<1024xi8>, memref<32x1x16xf16>) out(%c : memref<1x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.lut<bits = 4>} : memref<1x64xf32>
   // CHECK: gpu.launch_func @ganq_kernels::@gemv_lut4_f16_m1_f32_bias blocks in (%c1
   ganq.packed_matmul %x weight(%kc, %kt : memref<1024xi8>, memref<32x1x16xf16>) bias(%bias : memref<32xf32>) out(%d : memref<1x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.lut<bits = 4>} : memref<1x64xf32>
+  return
+}
+
+// -----
+
+// A launch computes at the same time what does not read each other's results:
+// one product writes the bias of the next, then one writes what the one before
+// reads.
+// CHECK-LABEL: func.func @dependent(
+func.func @dependent(%x: memref<1x64xf16>, %y: memref<1x32xf16>, %b: memref<32xf16>, %d: memref<32xf16>) {
+  %c = ganq.parameter "a.codes" : memref<1024xi8>
+  %t = ganq.parameter "a.table" : memref<32x1x16xf16>
+  %row = memref.expand_shape %b [[0, 1]] output_shape [1, 32] : memref<32xf16> into memref<1x32xf16>
+  // CHECK: gpu.launch_func @ganq_kernels::@gemv_lut4_f16_m1_bias blocks
+  ganq.packed_matmul %x weight(%c, %t : memref<1024xi8>, memref<32x1x16xf16>) bias(%d : memref<32xf16>) out(%row : memref<1x32xf16>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.lut<bits = 4>} : memref<1x64xf16>
+  // CHECK: gpu.launch_func @ganq_kernels::@gemv_lut4_f16_m1_bias blocks
+  ganq.packed_matmul %x weight(%c, %t : memref<1024xi8>, memref<32x1x16xf16>) bias(%b : memref<32xf16>) out(%y : memref<1x32xf16>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.lut<bits = 4>} : memref<1x64xf16>
+  // CHECK: gpu.launch_func @ganq_kernels::@gemv_lut4_f16_m1_bias blocks
+  ganq.packed_matmul %x weight(%c, %t : memref<1024xi8>, memref<32x1x16xf16>) bias(%d : memref<32xf16>) out(%row : memref<1x32xf16>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.lut<bits = 4>} : memref<1x64xf16>
   return
 }

@@ -37,6 +37,12 @@
 // CHECK: gpu.launch_func @ganq_kernels::@attention
 // CHECK: return
 
+// So have several keys and values for one query.
+// CHECK-LABEL: func.func @more_keys(
+// CHECK: gpu.launch_func @ganq_kernels::@new_tokens
+// CHECK: gpu.launch_func @ganq_kernels::@attention
+// CHECK: return
+
 #map = affine_map<(d0, d1, d2) -> (d0, d1, d2)>
 #last = affine_map<(d0, d1, d2) -> (0, 0, d2)>
 
@@ -119,6 +125,14 @@ func.func @apart(%a: memref<1x1x4xf32>, %n: memref<1x1x4xf32>, %k: memref<1x1x1x
   ganq.kv_update %key into %keys[%past] : memref<1x1x1x4xf32>, memref<1x1x4x4xf32>
   memref.copy %keys, %copy : memref<1x1x4x4xf32> to memref<1x1x4x4xf32>
   ganq.attention %q, %keys, %values past(%past) causal out(%o : memref<1x1x1x4xf32>) {scale = 0.5 : f32} : memref<1x1x1x4xf32>, memref<1x1x4x4xf32>, memref<1x1x4x4xf32>
+  return
+}
+
+func.func @more_keys(%past: index, %q: memref<1x2x1x4xf32>, %k: memref<1x1x2x4xf32>, %v: memref<1x1x2x4xf32>,
+                     %keys: memref<1x1x8x4xf32>, %values: memref<1x1x8x4xf32>, %o: memref<1x2x1x4xf32>) {
+  ganq.kv_update %k into %keys[%past] : memref<1x1x2x4xf32>, memref<1x1x8x4xf32>
+  ganq.kv_update %v into %values[%past] : memref<1x1x2x4xf32>, memref<1x1x8x4xf32>
+  ganq.attention %q, %keys, %values past(%past) causal out(%o : memref<1x2x1x4xf32>) {scale = 0.5 : f32} : memref<1x2x1x4xf32>, memref<1x1x8x4xf32>, memref<1x1x8x4xf32>
   return
 }
 

@@ -1,4 +1,4 @@
-// RUN: ganq-opt %s --ganq-separate-buffers --ganq-lower-gpu-products --ganq-lower-to-gpu 2>/dev/null | FileCheck %s
+// RUN: ganq-opt %s --split-input-file --ganq-separate-buffers --ganq-lower-gpu-products --ganq-lower-to-gpu 2>/dev/null | FileCheck %s
 
 // What rounds rows of x goes on where a kernel with a block for each of them
 // ends, behind a barrier, and reads what that one wrote.
@@ -79,4 +79,82 @@ func.func @apart(%x: memref<1x1x8x8xf32>, %q: memref<1x8x1x8xf32>, %keys: memref
   ganq.quantize_rows %wide out(%r : memref<1x1x128xi8>) {bits = 8 : i64} : memref<1x1x64xf32>
   ganq.packed_matmul %r weight(%c, %s, %z, %m : memref<1024xi8>, memref<32x1xf16>, memref<32x1xi8>, memref<32x1xi32>) out(%out : memref<1x1x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.uniform<bits = 4, activation = 8>, strategy = #ganq.strategy<int8>} : memref<1x1x128xi8>
   return
+}
+
+// -----
+
+// Loops of reductions have no block for each row, even where they write it.
+// CHECK-LABEL: func.func @all_reductions(
+// CHECK: gpu.launch_func @ganq_kernels::@elementwise{{(_[0-9]+)?}} blocks
+// CHECK: gpu.launch_func @ganq_kernels::@quantize_rows8_bytes_f32 blocks in (%c4
+// CHECK-LABEL: func.func @columns_reduced(
+// CHECK: gpu.launch_func @ganq_kernels::@elementwise{{(_[0-9]+)?}} blocks
+// CHECK: gpu.launch_func @ganq_kernels::@quantize_rows8_bytes_f32 blocks in (%c4
+func.func @all_reductions(%a: memref<4x64xf32>, %y: memref<4x32xf32>) {
+  %c = ganq.parameter "w.codes" : memref<1024xi8>
+  %s = ganq.parameter "w.scale" : memref<32x1xf16>
+  %z = ganq.parameter "w.zero" : memref<32x1xi8>
+  %m = ganq.parameter "w.sum" : memref<32x1xi32>
+  %h = memref.alloc() : memref<4x64xf32>
+  %r = memref.alloc() : memref<4x128xi8>
+  linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["reduction", "reduction"]}
+      ins(%a : memref<4x64xf32>) outs(%h : memref<4x64xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %g = arith.addf %in, %in : f32
+    linalg.yield %g : f32
+  }
+  ganq.quantize_rows %h out(%r : memref<4x128xi8>) {bits = 8 : i64} : memref<4x64xf32>
+  ganq.packed_matmul %r weight(%c, %s, %z, %m : memref<1024xi8>, memref<32x1xf16>, memref<32x1xi8>, memref<32x1xi32>) out(%y : memref<4x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.uniform<bits = 4, activation = 8>, strategy = #ganq.strategy<int8>} : memref<4x128xi8>
+  return
+}
+func.func @columns_reduced(%a: memref<4x64xf32>, %y: memref<4x32xf32>) {
+  %c = ganq.parameter "w.codes" : memref<1024xi8>
+  %s = ganq.parameter "w.scale" : memref<32x1xf16>
+  %z = ganq.parameter "w.zero" : memref<32x1xi8>
+  %m = ganq.parameter "w.sum" : memref<32x1xi32>
+  %h = memref.alloc() : memref<4x64xf32>
+  %r = memref.alloc() : memref<4x128xi8>
+  linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["parallel", "reduction"]}
+      ins(%a : memref<4x64xf32>) outs(%h : memref<4x64xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %g = arith.addf %in, %in : f32
+    linalg.yield %g : f32
+  }
+  ganq.quantize_rows %h out(%r : memref<4x128xi8>) {bits = 8 : i64} : memref<4x64xf32>
+  ganq.packed_matmul %r weight(%c, %s, %z, %m : memref<1024xi8>, memref<32x1xf16>, memref<32x1xi8>, memref<32x1xi32>) out(%y : memref<4x32xf32>) {k = 64 : i64, n = 32 : i64, scheme = #ganq.uniform<bits = 4, activation = 8>, strategy = #ganq.strategy<int8>} : memref<4x128xi8>
+  return
+}
+
+// -----
+
+// A kernel is no such one by its name.
+// CHECK-LABEL: func.func @foreign(
+// CHECK: gpu.launch_func @ganq_kernels::@rms_norm blocks
+// CHECK: gpu.launch_func @ganq_kernels::@quantize_rows8 blocks
+// CHECK-LABEL: func.func @unmarked(
+// CHECK: gpu.launch_func @ganq_kernels::@rms_norm blocks
+// CHECK: gpu.launch_func @ganq_kernels::@quantize_rows9 blocks
+module attributes {gpu.container_module} {
+gpu.module @ganq_kernels {
+  llvm.func @quantize_rows8(%0: !llvm.ptr, %1: !llvm.ptr, %2: !llvm.ptr, %3: !llvm.ptr, %4: !llvm.ptr, %5: i32, %6: i32) attributes {gpu.kernel} { llvm.return }
+  gpu.func @quantize_rows9(%0: memref<1x64xf32>, %1: memref<1x64xf32>, %2: memref<1x64xf32>, %3: memref<1x64xf32>, %4: memref<1x64xf32>, %5: i32, %6: i32) kernel { gpu.return }
+}
+func.func @foreign(%x: memref<1x64xf32>, %y: memref<1x64xf32>) {
+  %c1 = arith.constant 1 : index
+  %c256 = arith.constant 256 : index
+  %m = arith.constant 1 : i32
+  %n = arith.constant 64 : i32
+  ganq.rms_norm %x out(%y : memref<1x64xf32>) {epsilon = 1.0e-5 : f32} : memref<1x64xf32>
+  gpu.launch_func @ganq_kernels::@quantize_rows8 blocks in (%c1, %c1, %c1) threads in (%c256, %c1, %c1) args(%y : memref<1x64xf32>, %y : memref<1x64xf32>, %y : memref<1x64xf32>, %y : memref<1x64xf32>, %y : memref<1x64xf32>, %m : i32, %n : i32)
+  return
+}
+func.func @unmarked(%x: memref<1x64xf32>, %y: memref<1x64xf32>) {
+  %c1 = arith.constant 1 : index
+  %c256 = arith.constant 256 : index
+  %m = arith.constant 1 : i32
+  %n = arith.constant 64 : i32
+  ganq.rms_norm %x out(%y : memref<1x64xf32>) {epsilon = 1.0e-5 : f32} : memref<1x64xf32>
+  gpu.launch_func @ganq_kernels::@quantize_rows9 blocks in (%c1, %c1, %c1) threads in (%c256, %c1, %c1) args(%y : memref<1x64xf32>, %y : memref<1x64xf32>, %y : memref<1x64xf32>, %y : memref<1x64xf32>, %y : memref<1x64xf32>, %m : i32, %n : i32)
+  return
+}
 }

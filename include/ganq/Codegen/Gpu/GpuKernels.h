@@ -118,6 +118,9 @@ llvm::Error checkGpuSizes(const GpuQuantizeSpec &spec, int64_t m, int64_t k);
 /// Adds the kernel to `module`, once.
 llvm::Expected<GpuKernelInfo> buildGpuMatmul(mlir::gpu::GPUModuleOp module,
                                              const GpuMatmulSpec &spec);
+/// Marks the kernels of buildGpuQuantizeRows, which others may end with.
+inline constexpr llvm::StringLiteral kGpuQuantizeRowsAttr =
+    "ganq.quantize_rows";
 llvm::Expected<GpuKernelInfo>
 buildGpuQuantizeRows(mlir::gpu::GPUModuleOp module,
                      const GpuQuantizeSpec &spec);
