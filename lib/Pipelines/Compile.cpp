@@ -161,6 +161,12 @@ void Compiler::settleOptions() {
       warn(name, "--scheme");
     phases.schemeOptions.clear();
   }
+  if (options.target != "cpu" && phases.rules.empty() &&
+      !StringRef(phases.scheme).contains("activation") &&
+      llvm::none_of(phases.schemeOptions, [](const auto &option) {
+        return StringRef(option.first).starts_with("activation");
+      }))
+    warn("strategy", "--activation-bits");
   if (!phases.quantizes() && !searches)
     for (StringRef name : {"calibration", "calibration-mode", "alpha",
                            "exclude", "quantize-head", "solver"})
@@ -236,7 +242,8 @@ llvm::Error Compiler::checkTarget() {
   device->strategy = options.strategy;
   device->cpu = options.phases.cpu;
   SmallVector<StringRef> names;
-  StringRef(options.chips).split(names, ',', -1, /*KeepEmpty=*/false);
+  if (llvm::is_contained(options.given, "chips"))
+    StringRef(options.chips).split(names, ',');
   for (StringRef name : names) {
     auto chip = GpuTarget::get(name.trim());
     if (!chip)
@@ -255,7 +262,9 @@ llvm::Error Compiler::checkTarget() {
   if (auto strategy = device->getStrategy())
     for (const GpuTarget &chip : device->chips)
       if (llvm::Error error = chip.check(*strategy))
-        return makeError("--strategy: " + llvm::toString(std::move(error)));
+        return makeError("--strategy: " + llvm::toString(std::move(error)) +
+                         " (--strategy=int8 stands for both), or leave the "
+                         "chip out of --chips");
   std::string where = "--target=" + options.target;
   if (options.phases.kvCache == "i8")
     return makeError("expected --kv-cache to be model, f32 or f16 with " +

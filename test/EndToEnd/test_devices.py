@@ -173,11 +173,13 @@ def refuse(tmp_path, model, *options, **environment):
     "options, message",
     [
         (["--target=cuda", "--chips=sm_75"], "--chips: expected the chip to be one of sm_80,"),
+        (["--target=cuda", "--chips=sm_80,"], "--chips: expected the chip to be one of sm_80,"),
         (["--target=cuda", "--chips=sm_80,sm_80"], "expected --chips to name each chip once"),
         (["--chips=sm_80"], "expected --chips with --target=cuda or --target=emulator only"),
         (["--target=cuda", "--strategy=btc"], "--strategy: expected a chip with instructions for strategy `btc`"),
         (["--strategy=mma"], "expected --strategy to be auto, int8 or btc, but got `mma`"),
         (["--target=emulator", "--kv-cache=i8"], "expected --kv-cache to be model, f32 or f16"),
+        (["--target=emulator", "--strategy=int8", "--scheme=nf"], "--strategy has no effect without --activation-bits"),
         (["--target=emulator", "--scheme=nf"], "weight 'layers.0.attention.q_proj.weight': expected a scheme"),
         (
             ["--target=emulator", "--scheme=lut", "--group=32"],
