@@ -21,6 +21,8 @@ def compile(
     solver=None,
     exclude=None,
     quantize_head=False,
+    target=None,
+    chips=None,
     cpu=None,
     kv_cache=None,
     bind=None,
@@ -44,6 +46,8 @@ def compile(
     solver: how codes are chosen, one of the scheme's solvers (default: its first).
     exclude: regular expression of the names of weights to leave alone.
     quantize_head: quantize the output head as well.
+    target: "cpu" (default), "cuda" or "emulator".
+    chips: for "cuda", as ["sm_80", "sm_90a"] (default: all that are known).
     cpu: "host", "x86-64-v3", "x86-64-v3-vnni" (with AVX-VNNI) or "x86-64-v4".
     kv_cache: how keys and values of a sequence are kept: "f32", "f16" or "i8"
         (default: "model", the model's own type).
@@ -72,6 +76,10 @@ def compile(
         arguments.append(f"--exclude={exclude}")
     if quantize_head:
         arguments.append("--quantize-head")
+    if target is not None:
+        arguments.append(f"--target={target}")
+    if chips is not None:
+        arguments.append(f"--chips={','.join(chips)}")
     if cpu is not None:
         arguments.append(f"--cpu={cpu}")
     if kv_cache is not None:

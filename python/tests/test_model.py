@@ -49,6 +49,14 @@ def test_greedy_text_is_that_of_onnx_runtime(model):
     assert len(text.split()) > 4
 
 
+def test_the_emulator_gives_the_same_text(model, tmp_path, path):
+    shutil.copy(DEMO / "tokenizer.json", tmp_path)
+    emulated = ganq.compile(DEMO / "model.onnx", tmp_path / "m.ganq", scheme="none", target="emulator")
+    assert ganq.load(emulated).generate(PROMPT, max_tokens=8) == model.generate(PROMPT, max_tokens=8)
+    with pytest.raises(ganq.GanqError, match="expected the chip to be one of .*, but got `sm_1`"):
+        ganq.compile(DEMO / "model.onnx", tmp_path / "n.ganq", target="cuda", chips=["sm_80", "sm_1"])
+
+
 def test_pieces_make_the_text(model):
     pieces = []
     text = model.generate(PROMPT, max_tokens=40, temperature=1.0, seed=3, stream=pieces.append)
