@@ -100,6 +100,9 @@ def test_says_where_there_is_no_gpu(package, program, capsys, monkeypatch):
 
     monkeypatch.setattr(program, "Device", nothing)
     assert program.main(["--package", str(package)]) == 2
+    with pytest.raises(SystemExit):
+        program.main(["--package", str(package), "--allow-no-gpu", "--json", str(package / "none" / "f.json")])
+    assert "expected --json to be a file that can be written" in capsys.readouterr().err
     assert program.main(["--package", str(package), "--allow-no-gpu"]) == 0
     printed = capsys.readouterr().out
     assert "No GPU: the driver has no device. Nothing is measured." in printed
