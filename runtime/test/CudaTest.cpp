@@ -405,6 +405,9 @@ TEST_F(CudaTest, EveryFailureIsReportedAndFreesAll) {
                                    "cuGraphLaunch"};
   json manifest = deviceManifest("cuda");
   manifest["entries"]["decode"]["launches"][1]["shared"] = 48 * 1024;
+  json other = manifest["state"]["caches"][0];
+  other["name"] = "other"; // the first is being cleared when it fails
+  manifest["state"]["caches"].push_back(other);
   pack(manifest);
   for (const std::string function : functions) {
     SCOPED_TRACE(function);
