@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "BufferUses.h"
 #include "LaneBuilder.h"
 #include "ganq/Codegen/Gpu/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -149,6 +150,10 @@ private:
                                   "one token, 1 to 2147483647 of type f32, but "
                                   "got ")
              << function.getFunctionType();
+    if (!isStepFunction(function) ||
+        !llvm::hasSingleElement(function.getBody()))
+      return function.emitOpError(
+          "expected a public function of one block without results");
     Value logits = function.getArguments().back();
     int64_t count = type.getNumElements();
     OpBuilder builder(function.front().getTerminator());

@@ -314,7 +314,10 @@ bool ganq::canFuseNewTokens(AttentionOp op, NewTokens tokens) {
   auto isOneToken = [](Value value) {
     return typeOf(value).getDimSize(2) == 1;
   };
+  // A query and a key lie in the block's own memory.
+  constexpr int64_t kGreatestHead = 4096;
   return tokens.keys && tokens.values && op.getCausal() &&
+         typeOf(op.getQ()).getShape().back() <= kGreatestHead &&
          isOneToken(op.getQ()) && isOneToken(tokens.keys.getValue()) &&
          isOneToken(tokens.values.getValue());
 }

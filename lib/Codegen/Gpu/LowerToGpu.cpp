@@ -11,6 +11,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/Matchers.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/Transforms/RegionUtils.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <limits>
 
@@ -191,7 +192,10 @@ private:
       for (Value cache : {attention.getK(), attention.getV()})
         if (isBytes(cache))
           return reportRecords(op, cache);
-    for (Value operand : op->getOperands()) {
+    // Kernels of loops take what the bodies capture as well.
+    llvm::SetVector<Value> used(op->operand_begin(), op->operand_end());
+    getUsedValuesDefinedAbove(op->getRegions(), used);
+    for (Value operand : used) {
       if (isa<TensorType>(operand.getType()))
         return op->emitOpError("expected buffers, but got ")
                << operand.getType() << "; bufferize first";
@@ -239,8 +243,15 @@ private:
       past = getPast(op, op.getPast());
     if (failed(past))
       return failure();
-    if (!canFuseNewTokens(op, tokens) && !tokens.getOps().empty())
+    if (!canFuseNewTokens(op, tokens) && !tokens.getOps().empty()) {
+      int64_t elements = countNewTokens(tokens);
+      if (elements > std::numeric_limits<int32_t>::max())
+        return op.emitOpError("expected queries, keys and values of new tokens "
+                              "to have at most 2147483647 elements together, "
+                              "but got ")
+               << elements << "; compile with fewer tokens per chunk";
       launchNewTokens(builder, library, op.getLoc(), tokens, *past);
+    }
     launchAttention(builder, library, op, *past, tokens);
     return success();
   }

@@ -248,6 +248,16 @@ void ganq::launchKvUpdate(OpBuilder &builder, GpuKernelLibrary &library,
       });
 }
 
+int64_t ganq::countNewTokens(NewTokens tokens) {
+  int64_t count = 0;
+  if (tokens.queryRope)
+    count += typeOf(tokens.queryRope.getX()).getNumElements();
+  for (KvUpdateOp update : {tokens.keys, tokens.values})
+    if (update)
+      count += typeOf(update.getValue()).getNumElements();
+  return count;
+}
+
 void ganq::launchNewTokens(OpBuilder &builder, GpuKernelLibrary &library,
                            Location loc, NewTokens tokens, Value past) {
   SmallVector<Value> inputs{past};
@@ -280,11 +290,8 @@ void ganq::launchNewTokens(OpBuilder &builder, GpuKernelLibrary &library,
   add(tokens.queryRope, {});
   add(tokens.keyRope, tokens.keys);
   add({}, tokens.values);
-  int64_t count = 0;
-  for (const Piece &piece : pieces)
-    count += ShapedType::getNumElements(piece.shape);
   library.launchElements(
-      builder, loc, "new_tokens", count, inputs,
+      builder, loc, "new_tokens", countNewTokens(tokens), inputs,
       [&](LaneBuilder &k, ValueRange args, const Values &at) {
         int64_t begin = 0;
         for (const Piece &piece : pieces) {

@@ -32,6 +32,8 @@ void launchKvUpdate(mlir::OpBuilder &builder, GpuKernelLibrary &library,
                     KvUpdateOp op, mlir::Value past);
 void launchNewTokens(mlir::OpBuilder &builder, GpuKernelLibrary &library,
                      mlir::Location loc, NewTokens tokens, mlir::Value past);
+/// The number of lanes that launchNewTokens takes.
+int64_t countNewTokens(NewTokens tokens);
 /// Whether the kernel of a step's attention also does what makes new tokens.
 bool canFuseNewTokens(AttentionOp op, NewTokens tokens);
 /// With `tokens` if it can.

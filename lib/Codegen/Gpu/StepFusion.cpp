@@ -271,7 +271,9 @@ static RopeOp findRope(Value value, Operation *reader, Operation *later) {
 /// The op that wrote to a cache last, if it may run right before `attention`.
 static KvUpdateOp findUpdate(Value cache, AttentionOp attention) {
   for (Operation *op = attention->getPrevNode(); op; op = op->getPrevNode()) {
-    if (!llvm::is_contained(op->getOperands(), cache))
+    if (llvm::none_of(op->getOperands(), [&](Value operand) {
+          return getBufferRoot(operand) == getBufferRoot(cache);
+        }))
       continue;
     auto update = dyn_cast<KvUpdateOp>(op);
     return update && update.getCache() == cache &&
@@ -285,7 +287,8 @@ static KvUpdateOp findUpdate(Value cache, AttentionOp attention) {
 
 NewTokens ganq::findNewTokens(AttentionOp attention) {
   NewTokens result;
-  if (!attention.getPast() || attention.getK() == attention.getV())
+  if (!attention.getPast() ||
+      getBufferRoot(attention.getK()) == getBufferRoot(attention.getV()))
     return result;
   result.queryRope = findRope(attention.getQ(), attention, attention);
   result.keys = findUpdate(attention.getK(), attention);

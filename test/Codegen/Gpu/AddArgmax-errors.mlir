@@ -53,3 +53,19 @@ func.func @decode(%past: index) {
 func.func @decode() {
   return
 }
+
+// -----
+
+// expected-error @+1 {{expected a public function of one block without results}}
+func.func @decode(%logits: memref<8xf32>) {
+  cf.br ^bb1
+^bb1:
+  return
+}
+
+// -----
+
+// expected-error @+1 {{expected a public function of one block without results}}
+func.func @decode(%past: index, %logits: memref<8xf32>) -> index {
+  return %past : index
+}

@@ -116,3 +116,44 @@ func.func @large(%x: memref<65536x65536xf16>, %y: memref<65536x65536xf16>) {
   memref.copy %x, %y : memref<65536x65536xf16> to memref<65536x65536xf16>
   return
 }
+
+// -----
+
+func.func @captured_dynamic(%ids: memref<3xi64>, %t: memref<?x4xf32>, %o: memref<3x4xf32>) {
+  // expected-error @below {{expected static shapes for GPU kernels, but got 'memref<?x4xf32>'}}
+  linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d0)>, affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["parallel", "parallel"]}
+      ins(%ids : memref<3xi64>) outs(%o : memref<3x4xf32>) {
+  ^bb0(%id: i64, %out: f32):
+    %i = arith.index_cast %id : i64 to index
+    %j = linalg.index 1 : index
+    %e = memref.load %t[%i, %j] : memref<?x4xf32>
+    linalg.yield %e : f32
+  }
+  return
+}
+
+// -----
+
+func.func @captured_strided(%ids: memref<3xi64>, %t: memref<5x4xf32, strided<[8, 1]>>, %o: memref<3x4xf32>) {
+  // expected-error @below {{expected buffers without strides, but got 'memref<5x4xf32, strided<[8, 1]>>'}}
+  linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d0)>, affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["parallel", "parallel"]}
+      ins(%ids : memref<3xi64>) outs(%o : memref<3x4xf32>) {
+  ^bb0(%id: i64, %out: f32):
+    %i = arith.index_cast %id : i64 to index
+    %j = linalg.index 1 : index
+    %e = memref.load %t[%i, %j] : memref<5x4xf32, strided<[8, 1]>>
+    linalg.yield %e : f32
+  }
+  return
+}
+
+// -----
+
+func.func @many_tokens(%past: index, %q: memref<1x1x16384x65536xf32>, %k: memref<1x1x16384x65536xf32>, %v: memref<1x1x16384x65536xf32>,
+                       %keys: memref<1x1x16384x65536xf32>, %values: memref<1x1x16384x65536xf32>, %o: memref<1x1x16384x65536xf32>) {
+  ganq.kv_update %k into %keys[%past] : memref<1x1x16384x65536xf32>, memref<1x1x16384x65536xf32>
+  ganq.kv_update %v into %values[%past] : memref<1x1x16384x65536xf32>, memref<1x1x16384x65536xf32>
+  // expected-error @below {{to have at most 2147483647 elements together, but got 2147483648; compile with fewer tokens per chunk}}
+  ganq.attention %q, %keys, %values past(%past) causal out(%o : memref<1x1x16384x65536xf32>) {scale = 1.0 : f32} : memref<1x1x16384x65536xf32>, memref<1x1x16384x65536xf32>, memref<1x1x16384x65536xf32>
+  return
+}
