@@ -80,6 +80,27 @@ GpuPackedAttr::verify(function_ref<InFlightDiagnostic()> emitError,
       }))
     return emitError() << "expected components to be names, but got "
                        << components;
+  if (exponentBit && order != GpuOrder::exponent)
+    return emitError() << "expected exponent_bit along with order exponent "
+                          "only, but got "
+                       << stringifyGpuOrder(order);
+  auto quantization = cast<SchemeAttrInterface>(scheme);
+  if (failed(quantization.verifyWeight(emitError, n, k)))
+    return failure();
+  SmallVector<SchemeComponent> stored = quantization.getComponents(n, k);
+  StringRef codes = cast<StringAttr>(components[0]).getValue();
+  if (components.size() != stored.size() ||
+      codes.rsplit('.').second != stored.front().suffix)
+    return emitError() << "expected the " << stored.size() << " components of "
+                       << scheme << ", '" << stored.front().suffix
+                       << "' first, but got " << components;
+  StringRef source =
+      operand == GpuOperand::weight_sum ? "sum" : stringifyGpuOperand(operand);
+  if (llvm::none_of(stored, [&](const SchemeComponent &component) {
+        return component.suffix == source;
+      }))
+    return emitError() << "expected an operand that " << scheme
+                       << " has, but got " << stringifyGpuOperand(operand);
   return success();
 }
 

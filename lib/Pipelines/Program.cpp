@@ -6,6 +6,7 @@
 
 #include "ganq/Pipelines/Program.h"
 #include "Errors.h"
+#include "ganq/Codegen/Gpu/GpuPacking.h"
 #include "ganq/Codegen/Gpu/GpuProducts.h"
 #include "ganq/Codegen/Gpu/Passes.h"
 #include "ganq/Codegen/Passes.h"
@@ -178,22 +179,31 @@ private:
   llvm::Expected<json::Value> readArgument(Operation *op, Value value);
   /// A buffer's place, as the manifest has it.
   llvm::Expected<json::Value> readBuffer(Operation *op, Value buffer);
-  int64_t getParameter(StringRef key);
+  /// The number of a stored tensor, which `content` sets apart from others;
+  /// null for one that the weights file has.
+  llvm::Expected<json::Value> readParameter(Operation *op, StringRef key,
+                                            Attribute content, int64_t offset);
 
   ModuleOp module;
   DeviceProgram &program;
   llvm::DenseMap<Value, json::Value> arguments;
-  llvm::StringMap<int64_t> numbers;
+  llvm::StringMap<std::pair<int64_t, Attribute>> numbers;
 };
 
 } // namespace
 
-int64_t ProgramReader::getParameter(StringRef key) {
+llvm::Expected<json::Value> ProgramReader::readParameter(Operation *op,
+                                                         StringRef key,
+                                                         Attribute content,
+                                                         int64_t offset) {
+  auto number = static_cast<int64_t>(program.parameters.size());
   auto [entry, isNew] =
-      numbers.try_emplace(key, static_cast<int64_t>(program.parameters.size()));
+      numbers.try_emplace(key, std::make_pair(number, content));
   if (isNew)
     program.parameters.push_back(key.str());
-  return entry->second;
+  else if (entry->second.second != content)
+    return fail(op, "expected one stored tensor of the name '" + key + "'");
+  return json::Array{"parameter", entry->second.first, offset};
 }
 
 llvm::Error ProgramReader::nameArguments(func::FuncOp function) {
@@ -248,9 +258,16 @@ llvm::Expected<json::Value> ProgramReader::readBuffer(Operation *op,
   if (!source)
     return fail(op, "expected a buffer of the step function");
   if (auto parameter = dyn_cast<ParameterOp>(source)) {
-    if (GpuPackedAttr packed = parameter.getGpuPackedAttr())
+    GpuPackedAttr packed = parameter.getGpuPackedAttr();
+    if (packed) {
+      auto type = cast<ShapedType>(parameter.getType());
+      RankedTensorType made = getGpuOperandType(packed);
+      if (!made || made.getShape() != type.getShape() ||
+          made.getElementType() != type.getElementType())
+        return fail(source, "expected the type that the packed operand has");
       program.packed.insert({parameter.getKey(), packed});
-    return json::Array{"parameter", getParameter(parameter.getKey()), offset};
+    }
+    return readParameter(source, parameter.getKey(), packed, offset);
   }
   auto get = dyn_cast<memref::GetGlobalOp>(source);
   auto global = get ? module.lookupSymbol<memref::GlobalOp>(get.getName())
@@ -260,8 +277,11 @@ llvm::Expected<json::Value> ProgramReader::readBuffer(Operation *op,
                       : ElementsAttr();
   if (!value || !global.getConstant())
     return fail(source, "expected a buffer of the step function or a constant");
-  program.constants.insert({global.getSymName(), value});
-  return json::Array{"parameter", getParameter(global.getSymName()), offset};
+  // Tensors of the model may have the symbol's name.
+  auto key = StringAttr::get(module.getContext(),
+                             "constant of the program: " + global.getSymName());
+  program.constants.insert({key.getValue(), value});
+  return readParameter(source, key, value, offset);
 }
 
 llvm::Expected<json::Value> ProgramReader::readArgument(Operation *op,

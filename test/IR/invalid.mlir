@@ -313,9 +313,41 @@ func.func @gpu_packed_components() {
 
 // -----
 
+func.func @gpu_packed_count() {
+  // expected-error @+1 {{expected the 2 components of #ganq.lut<bits = 3>, 'codes' first, but got ["w.codes"]}}
+  %c = ganq.parameter "c" gpu <scheme = #ganq.lut<bits = 3>, n = 64, k = 128, operand = codes, order = table, components = ["w.codes"]> : memref<3072xi8>
+  return
+}
+
+// -----
+
+func.func @gpu_packed_first() {
+  // expected-error @+1 {{'codes' first, but got ["w.table", "w.codes"]}}
+  %c = ganq.parameter "c" gpu <scheme = #ganq.lut<bits = 3>, n = 64, k = 128, operand = codes, order = table, components = ["w.table", "w.codes"]> : memref<3072xi8>
+  return
+}
+
+// -----
+
+func.func @gpu_packed_operand() {
+  // expected-error @+1 {{expected an operand that #ganq.lut<bits = 3> has, but got weight_sum}}
+  %c = ganq.parameter "c" gpu <scheme = #ganq.lut<bits = 3>, n = 64, k = 128, operand = weight_sum, order = table, components = ["w.codes", "w.table"]> : memref<3072xi8>
+  return
+}
+
+// -----
+
+func.func @gpu_packed_exponent() {
+  // expected-error @+1 {{expected exponent_bit along with order exponent only, but got planes}}
+  %c = ganq.parameter "c" gpu <scheme = #ganq.lut<bits = 3>, n = 64, k = 128, operand = codes, order = planes, exponent_bit = 3, components = ["w.codes", "w.table"]> : memref<3072xi8>
+  return
+}
+
+// -----
+
 func.func @gpu_packed_source() {
   // expected-error @+1 {{expected no source along with gpu, as the parameter is made of stored tensors}}
-  %c = ganq.parameter "c" from <"m", 0, 8> gpu <scheme = #ganq.lut<bits = 3>, n = 64, k = 128, operand = codes, order = table, components = ["c"]> : memref<3072xi8>
+  %c = ganq.parameter "c" from <"m", 0, 8> gpu <scheme = #ganq.lut<bits = 3>, n = 64, k = 128, operand = codes, order = table, components = ["w.codes", "w.table"]> : memref<3072xi8>
   return
 }
 
