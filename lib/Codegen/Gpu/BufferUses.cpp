@@ -25,6 +25,17 @@ Value ganq::getBufferRoot(Value value) {
   return value;
 }
 
+Value ganq::getMemory(Value value) {
+  while (auto view = value.getDefiningOp<ViewLikeOpInterface>())
+    value = view.getViewSource();
+  return value;
+}
+
+bool ganq::isHostOp(Operation *op) {
+  return isa<memref::AllocOp>(op) ||
+         (op->getNumRegions() == 0 && isMemoryEffectFree(op));
+}
+
 bool ganq::writesWhole(OpOperand &operand) {
   Operation *op = operand.getOwner();
   if (isa<KernelOpInterface>(op))

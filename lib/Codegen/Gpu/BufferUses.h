@@ -32,8 +32,15 @@ bool writesWhole(mlir::OpOperand &operand);
 /// Whether the op may write through this operand. Knows ganq and linalg ops.
 bool mayWrite(mlir::OpOperand &operand);
 
-/// The buffer that a value is a view of, or the value itself.
+/// The buffer that a value has all elements of, in their order, or the value
+/// itself.
 mlir::Value getBufferRoot(mlir::Value value);
+/// The buffer that a value is any view of, or the value itself: what may share
+/// memory has the same.
+mlir::Value getMemory(mlir::Value value);
+
+/// Whether the op launches nothing and touches no elements of buffers.
+bool isHostOp(mlir::Operation *op);
 
 /// The uses of an allocation by ops of its block.
 class BufferUses {

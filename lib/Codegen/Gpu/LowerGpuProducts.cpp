@@ -4,13 +4,13 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "BufferUses.h"
 #include "LaneBuilder.h"
 #include "ganq/Codegen/Gpu/GpuPacking.h"
 #include "ganq/Codegen/Gpu/GpuProducts.h"
 #include "ganq/Codegen/Gpu/Passes.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Interfaces/ViewLikeInterface.h"
 #include "llvm/Support/MathExtras.h"
 #include <map>
 
@@ -92,13 +92,6 @@ int64_t rowsOf(Value value) {
   return type.getNumElements() / type.getShape().back();
 }
 
-/// The buffer that a value is a view of.
-Value rootOf(Value value) {
-  while (auto view = value.getDefiningOp<ViewLikeOpInterface>())
-    value = view.getViewSource();
-  return value;
-}
-
 /// Lowers the products of one function.
 class ProductLowering {
 public:
@@ -140,7 +133,7 @@ private:
       if (failed(check(op)))
         return failure();
       forget(quantize.getOut());
-      records[rootOf(quantize.getOut())] = quantize;
+      records[getMemory(quantize.getOut())] = quantize;
       rounded.push_back(quantize);
       return success();
     }
@@ -186,7 +179,7 @@ private:
   bool findCompanion(PackedMatmulOp op) {
     constexpr size_t kMost = 4;
     Operation *next = op->getNextNode();
-    while (next && (isa<memref::AllocOp>(next) || isMemoryEffectFree(next)))
+    while (next && isHostOp(next))
       next = next->getNextNode();
     auto other = dyn_cast_or_null<PackedMatmulOp>(next);
     return other && group.size() < kMost && other.getX() == op.getX() &&
@@ -201,14 +194,14 @@ private:
   /// Whether a product may run at the same time as those of the group: it reads
   /// nothing that they write, and writes nothing that they read or write.
   bool isIndependent(PackedMatmulOp op) {
-    Value out = rootOf(op.getOut());
+    Value out = getMemory(op.getOut());
     return llvm::none_of(group, [&](PackedMatmulOp member) {
-      Value written = rootOf(member.getOut());
+      Value written = getMemory(member.getOut());
       return llvm::any_of(
                  op->getOperands(),
-                 [&](Value value) { return rootOf(value) == written; }) ||
+                 [&](Value value) { return getMemory(value) == written; }) ||
              llvm::any_of(member->getOperands(),
-                          [&](Value value) { return rootOf(value) == out; });
+                          [&](Value value) { return getMemory(value) == out; });
     });
   }
 
@@ -218,10 +211,10 @@ private:
     records.clear();
   }
   void forget(Value value) {
-    Value root = rootOf(value);
+    Value root = getMemory(value);
     records.erase(root);
     for (auto it = inputs.begin(); it != inputs.end();)
-      it = rootOf(Value::getFromOpaquePointer(it->first.first)) == root
+      it = getMemory(Value::getFromOpaquePointer(it->first.first)) == root
                ? inputs.erase(it)
                : std::next(it);
   }
@@ -389,7 +382,7 @@ private:
   /// The codes of x and the scale, zero point and sum of each row.
   LogicalResult getCodes(PackedMatmulOp op, const GpuMatmulSpec &spec,
                          Operands &x) {
-    QuantizeRowsOp rows = records.lookup(rootOf(op.getX()));
+    QuantizeRowsOp rows = records.lookup(getMemory(op.getX()));
     if (!rows)
       return op.emitOpError("expected x to come from `ganq.quantize_rows` of "
                             "the same block, with nothing else that writes it "

@@ -178,9 +178,8 @@ private:
   }
 
   static bool isOnHost(Operation *op) {
-    return isa<memref::AllocOp, memref::DeallocOp, memref::LoadOp,
-               func::ReturnOp, gpu::LaunchFuncOp>(op) ||
-           (op->getNumRegions() == 0 && isMemoryEffectFree(op));
+    return isHostOp(op) || isa<memref::DeallocOp, memref::LoadOp,
+                               func::ReturnOp, gpu::LaunchFuncOp>(op);
   }
 
   /// What the kernels rely on beyond the verifiers.

@@ -134,11 +134,6 @@ static bool readsSamePlace(AffineMap map, ArrayRef<int64_t> shape) {
   return true;
 }
 
-static bool isHostOp(Operation *op) {
-  return isa<memref::AllocOp>(op) ||
-         (op->getNumRegions() == 0 && isMemoryEffectFree(op));
-}
-
 linalg::GenericOp ganq::findSumBefore(Operation *norm, Value x) {
   Operation *before = norm->getPrevNode();
   while (before && isHostOp(before))
@@ -240,13 +235,13 @@ static bool canMove(Operation *op, Operation *later,
     for (OpOperand &mine : op->getOpOperands()) {
       if (!isa<MemRefType>(mine.get().getType()))
         continue;
-      Value root = getBufferRoot(mine.get());
+      Value root = getMemory(mine.get());
       if (mayWrite(mine) && llvm::any_of(captured, [&](Value value) {
-            return getBufferRoot(value) == root;
+            return getMemory(value) == root;
           }))
         return false;
       for (OpOperand &other : between->getOpOperands())
-        if (getBufferRoot(other.get()) == root &&
+        if (getMemory(other.get()) == root &&
             (mayWrite(mine) || mayWrite(other)))
           return false;
     }
@@ -272,7 +267,7 @@ static RopeOp findRope(Value value, Operation *reader, Operation *later) {
 static KvUpdateOp findUpdate(Value cache, AttentionOp attention) {
   for (Operation *op = attention->getPrevNode(); op; op = op->getPrevNode()) {
     if (llvm::none_of(op->getOperands(), [&](Value operand) {
-          return getBufferRoot(operand) == getBufferRoot(cache);
+          return getMemory(operand) == getMemory(cache);
         }))
       continue;
     auto update = dyn_cast<KvUpdateOp>(op);
@@ -288,7 +283,7 @@ static KvUpdateOp findUpdate(Value cache, AttentionOp attention) {
 NewTokens ganq::findNewTokens(AttentionOp attention) {
   NewTokens result;
   if (!attention.getPast() ||
-      getBufferRoot(attention.getK()) == getBufferRoot(attention.getV()))
+      getMemory(attention.getK()) == getMemory(attention.getV()))
     return result;
   result.queryRope = findRope(attention.getQ(), attention, attention);
   result.keys = findUpdate(attention.getK(), attention);

@@ -43,6 +43,14 @@
 // CHECK: gpu.launch_func @ganq_kernels::@attention
 // CHECK: return
 
+// So has a cache that is written in between, by another view.
+// CHECK-LABEL: func.func @viewed(
+// CHECK: gpu.launch_func @ganq_kernels::@kv_update
+// CHECK: gpu.launch_func @ganq_kernels::@elementwise
+// CHECK: gpu.launch_func @ganq_kernels::@new_tokens
+// CHECK: gpu.launch_func @ganq_kernels::@attention
+// CHECK: return
+
 #map = affine_map<(d0, d1, d2) -> (d0, d1, d2)>
 #last = affine_map<(d0, d1, d2) -> (0, 0, d2)>
 
@@ -133,6 +141,16 @@ func.func @more_keys(%past: index, %q: memref<1x2x1x4xf32>, %k: memref<1x1x2x4xf
   ganq.kv_update %k into %keys[%past] : memref<1x1x2x4xf32>, memref<1x1x8x4xf32>
   ganq.kv_update %v into %values[%past] : memref<1x1x2x4xf32>, memref<1x1x8x4xf32>
   ganq.attention %q, %keys, %values past(%past) causal out(%o : memref<1x2x1x4xf32>) {scale = 0.5 : f32} : memref<1x2x1x4xf32>, memref<1x1x8x4xf32>, memref<1x1x8x4xf32>
+  return
+}
+
+func.func @viewed(%past: index, %q: memref<1x1x1x4xf32>, %k: memref<1x1x1x4xf32>, %v: memref<1x1x1x4xf32>, %other: memref<4x4xf32>,
+                  %keys: memref<1x1x4x4xf32>, %values: memref<1x1x4x4xf32>, %o: memref<1x1x1x4xf32>) {
+  ganq.kv_update %k into %keys[%past] : memref<1x1x1x4xf32>, memref<1x1x4x4xf32>
+  %rows = memref.reinterpret_cast %keys to offset: [0], sizes: [4, 4], strides: [4, 1] : memref<1x1x4x4xf32> to memref<4x4xf32>
+  memref.copy %other, %rows : memref<4x4xf32> to memref<4x4xf32>
+  ganq.kv_update %v into %values[%past] : memref<1x1x1x4xf32>, memref<1x1x4x4xf32>
+  ganq.attention %q, %keys, %values past(%past) causal out(%o : memref<1x1x1x4xf32>) {scale = 0.5 : f32} : memref<1x1x1x4xf32>, memref<1x1x4x4xf32>, memref<1x1x4x4xf32>
   return
 }
 
