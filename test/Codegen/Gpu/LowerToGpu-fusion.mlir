@@ -53,6 +53,7 @@
 
 #map = affine_map<(d0, d1, d2) -> (d0, d1, d2)>
 #last = affine_map<(d0, d1, d2) -> (0, 0, d2)>
+#rows = affine_map<(d0, d1) -> (d0, d1)>
 
 func.func @decode(%a: memref<1x1x4xf32>, %b: memref<1x1x4xf32>, %s: memref<1x1x4xf32>, %h: memref<1x1x4xf16>,
                   %q: memref<1x2x1x4xf32>, %k: memref<1x1x1x4xf32>, %v: memref<1x1x1x4xf32>,
@@ -148,7 +149,11 @@ func.func @viewed(%past: index, %q: memref<1x1x1x4xf32>, %k: memref<1x1x1x4xf32>
                   %keys: memref<1x1x4x4xf32>, %values: memref<1x1x4x4xf32>, %o: memref<1x1x1x4xf32>) {
   ganq.kv_update %k into %keys[%past] : memref<1x1x1x4xf32>, memref<1x1x4x4xf32>
   %rows = memref.reinterpret_cast %keys to offset: [0], sizes: [4, 4], strides: [4, 1] : memref<1x1x4x4xf32> to memref<4x4xf32>
-  memref.copy %other, %rows : memref<4x4xf32> to memref<4x4xf32>
+  linalg.generic {indexing_maps = [#rows, #rows], iterator_types = ["parallel", "parallel"]}
+      ins(%other : memref<4x4xf32>) outs(%rows : memref<4x4xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    linalg.yield %in : f32
+  }
   ganq.kv_update %v into %values[%past] : memref<1x1x1x4xf32>, memref<1x1x4x4xf32>
   ganq.attention %q, %keys, %values past(%past) causal out(%o : memref<1x1x1x4xf32>) {scale = 0.5 : f32} : memref<1x1x1x4xf32>, memref<1x1x4x4xf32>, memref<1x1x4x4xf32>
   return
